@@ -1,0 +1,23 @@
+package v1alpha1
+
+const (
+	// RegistryCacheFinalizer keeps a RegistryCache until its objects in the workload cluster are gone.
+	RegistryCacheFinalizer = "addons.cluster.x-k8s.io/registry-cache"
+
+	// ManagedByLabel and ManagedByValue mark every object that this project writes into a workload cluster.
+	// Objects without them are never changed and never removed.
+	ManagedByLabel = "app.kubernetes.io/managed-by"
+	// ManagedByValue is the value of ManagedByLabel.
+	ManagedByValue = "capi-registry-cache"
+
+	// NameLabel and NameValue are put on every object and Pod of a cache.
+	NameLabel = "app.kubernetes.io/name"
+	// NameValue is the value of NameLabel.
+	NameValue = "registry-cache"
+
+	// InstanceLabel holds the Service name of the cache that an object belongs to.
+	InstanceLabel = "app.kubernetes.io/instance"
+
+	// UpstreamAnnotation names the upstream of the cache that an object belongs to, as the spec gives it.
+	UpstreamAnnotation = "addons.cluster.x-k8s.io/registry-cache-upstream"
+)

@@ -1,0 +1,244 @@
+package v1alpha1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// RegistryCacheSpec says which pull-through caches a Cluster gets and how its nodes use them.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.caches) && size(self.caches) > 0",message="spec.caches: no cache given; at least one entry such as {upstream: docker.io} is needed"
+type RegistryCacheSpec struct {
+	// namespace is where the caches live in the workload cluster. It is created if it does not exist.
+	// It cannot be changed.
+	// +optional
+	// +kubebuilder:default=kube-system
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Label().validate(self).hasValue()",messageExpression="'spec.namespace: ' + self + ' is not a namespace name; accepted are lower-case letters, digits and -, such as kube-system'"
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",messageExpression="'spec.namespace: ' + self + ' cannot replace ' + oldSelf + ', the field is immutable; delete the RegistryCache and create it again to move the caches'"
+	Namespace string `json:"namespace,omitempty"`
+
+	// caches are the pull-through caches, one for each upstream registry.
+	// +optional
+	// +listType=map
+	// +listMapKey=upstream
+	// +kubebuilder:validation:MaxItems=32
+	Caches []Cache `json:"caches,omitempty"`
+
+	// nodes says how the nodes of the Cluster use the caches.
+	// +optional
+	// +kubebuilder:default={}
+	Nodes Nodes `json:"nodes,omitempty,omitzero"`
+}
+
+// Cache is one pull-through cache.
+type Cache struct {
+	// upstream is the registry to cache, as it stands in image references: host[:port], without a scheme.
+	// docker.io stands for Docker Hub.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=259
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self.split(':')[0]).hasValue() && size(self.split(':')) <= 2 && (size(self.split(':')) < 2 || (self.split(':')[1].matches('^[1-9][0-9]{0,4}$') && int(self.split(':')[1]) <= 65535))",messageExpression="'upstream: ' + self + ' is not host[:port]; accepted are a lower-case DNS name without scheme or path and an optional port from 1 to 65535, such as quay.io or registry.example.com:5000'"
+	Upstream string `json:"upstream,omitempty"`
+
+	// remoteURL is where the cache pulls from: http or https, a host and an optional port, nothing else.
+	// The default is https://<upstream>, and https://registry-1.docker.io for docker.io.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?$')",messageExpression="'remoteURL: ' + self + ' is not the URL of a registry; accepted are http:// or https://, a host and an optional port, without user info, path, query or trailing slash, such as https://registry-1.docker.io'"
+	RemoteURL string `json:"remoteURL,omitempty"`
+
+	// volume is where the cache keeps its store. It cannot be changed; to change it, remove the cache and add it
+	// again with an empty store.
+	// +optional
+	// +kubebuilder:default={}
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="volume: the field is immutable; remove the cache of this upstream and add it again to change its volume"
+	Volume Volume `json:"volume,omitempty,omitzero"`
+
+	// garbageCollection says how long the cache keeps what it pulled.
+	// +optional
+	// +kubebuilder:default={}
+	GarbageCollection GarbageCollection `json:"garbageCollection,omitempty,omitzero"`
+
+	// image overrides the image of the cache. The image of a stock distribution registry may serve.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	Image string `json:"image,omitempty"`
+
+	// resources are the compute resources of the cache's container. The default is requests of 20m CPU and
+	// 50Mi memory, and no limits.
+	// +optional
+	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
+}
+
+// VolumeType is a kind of volume.
+// +kubebuilder:validation:Enum=PersistentVolumeClaim;EmptyDir
+type VolumeType string
+
+const (
+	// PersistentVolumeClaimVolume keeps the store when the Pod moves.
+	PersistentVolumeClaimVolume VolumeType = "PersistentVolumeClaim"
+	// EmptyDirVolume lives as long as the Pod, on its node.
+	EmptyDirVolume VolumeType = "EmptyDir"
+)
+
+// Volume is where a cache keeps its store.
+//
+// +kubebuilder:validation:XValidation:rule="self.type == 'PersistentVolumeClaim' || !has(self.storageClassName)",messageExpression="'volume.storageClassName: ' + self.storageClassName + ' has no meaning with type EmptyDir; accepted is no value, or type PersistentVolumeClaim'"
+type Volume struct {
+	// type is PersistentVolumeClaim or EmptyDir.
+	// +optional
+	// +kubebuilder:default=PersistentVolumeClaim
+	Type VolumeType `json:"type,omitempty"`
+
+	// size is the size of the volume; with EmptyDir it is the size limit.
+	// +optional
+	// +kubebuilder:default="10Gi"
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="isQuantity(self) && quantity(self).isGreaterThan(quantity('0'))",messageExpression="'volume.size: ' + self + ' is not a quantity greater than 0; accepted are values such as 10Gi'"
+	Size *resource.Quantity `json:"size,omitempty"`
+
+	// storageClassName is the StorageClass of the volume; the default is the default class of the cluster.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",messageExpression="'volume.storageClassName: ' + self + ' is not the name of a StorageClass; accepted is a DNS subdomain, such as fast-ssd'"
+	StorageClassName *string `json:"storageClassName,omitempty"`
+}
+
+// GarbageCollection says how long a cache keeps what it pulled.
+//
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.ttl) || !has(self.ttl) || !(duration(oldSelf.ttl) == duration('0s') && duration(self.ttl) > duration('0s'))",messageExpression="'garbageCollection.ttl: ' + self.ttl + ' cannot replace 0s: what was cached while collection was off would never be collected (distribution#4249); remove the cache of this upstream and add it again to turn collection on'"
+type GarbageCollection struct {
+	// ttl is how long a blob is kept after it was pulled from the upstream; 0s turns collection off for good.
+	// +optional
+	// +kubebuilder:default="168h"
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=21
+	// +kubebuilder:validation:XValidation:rule="self != '' && self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$')",messageExpression="'garbageCollection.ttl: ' + self + ' is not a duration of 0s or more; accepted are whole hours, minutes and seconds of at most six digits each, such as 168h, 1h30m or 0s (off)'"
+	TTL *metav1.Duration `json:"ttl,omitempty"`
+}
+
+// Nodes says how the nodes of a Cluster use its caches.
+type Nodes struct {
+	// certsDir is the directory in which containerd looks for registry host configuration.
+	// +optional
+	// +kubebuilder:default="/etc/containerd/certs.d"
+	// +kubebuilder:validation:MinLength=2
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(/[A-Za-z0-9_][A-Za-z0-9._-]*)+$')",messageExpression="'nodes.certsDir: ' + self + ' is not usable; accepted is one absolute path of letters, digits, dot, dash and underscore without a trailing slash, such as /etc/containerd/certs.d'"
+	CertsDir string `json:"certsDir,omitempty"`
+}
+
+// RegistryCacheStatus is what the controller knows of the caches of a Cluster.
+type RegistryCacheStatus struct {
+	// conditions are Ready, AddressesAllocated, CachesAvailable and Paused.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=32
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// caches are the caches that nodes are told of, with the address that each keeps for its life.
+	// +optional
+	// +listType=map
+	// +listMapKey=upstream
+	// +kubebuilder:validation:MaxItems=64
+	Caches []CacheStatus `json:"caches,omitempty"`
+
+	// nodes counts the nodes of the Cluster. It is not set before nodes report.
+	// +optional
+	Nodes *NodesStatus `json:"nodes,omitempty"`
+
+	// observedGeneration is the newest generation of the spec that the controller has seen.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+}
+
+// CacheStatus is what the controller knows of one cache.
+type CacheStatus struct {
+	// upstream is the registry that the cache serves, as the spec gives it.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=259
+	Upstream string `json:"upstream,omitempty"`
+
+	// serviceName is the name of the cache's Service in the workload cluster.
+	// +optional
+	ServiceName string `json:"serviceName,omitempty"`
+
+	// endpoint is the URL at which nodes reach the cache. Once set it does not change while the cache lives.
+	// +optional
+	Endpoint string `json:"endpoint,omitempty"`
+
+	// remoteURL is where the cache pulls from.
+	// +optional
+	RemoteURL string `json:"remoteURL,omitempty"`
+
+	// readyReplicas is how many replicas of the cache are ready to serve.
+	// +optional
+	ReadyReplicas *int32 `json:"readyReplicas,omitempty"`
+}
+
+// NodesStatus counts the nodes of a Cluster.
+type NodesStatus struct {
+	// total is the number of nodes that could use the caches.
+	// +optional
+	Total *int32 `json:"total,omitempty"`
+
+	// configured is the number of nodes that have taken over the desired state.
+	// +optional
+	Configured *int32 `json:"configured,omitempty"`
+}
+
+// RegistryCache gives the Cluster of the same name and namespace a pull-through cache for each upstream
+// registry, and lets every new Machine of that Cluster use them from its first boot.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:resource:path=registrycaches,shortName=rc,scope=Namespaced,categories=cluster-api
+// +kubebuilder:storageversion
+// +kubebuilder:subresource:status
+// +kubebuilder:printcolumn:name="Upstreams",type="string",JSONPath=".spec.caches[*].upstream",description="Registries that are cached"
+// +kubebuilder:printcolumn:name="Ready",type="string",JSONPath=".status.conditions[?(@.type==\"Ready\")].status",description="Whether the caches are as the spec wants them"
+// +kubebuilder:printcolumn:name="Available",type="string",JSONPath=".status.conditions[?(@.type==\"CachesAvailable\")].status",description="Whether every cache serves"
+// +kubebuilder:printcolumn:name="Paused",type="string",priority=1,JSONPath=".status.conditions[?(@.type==\"Paused\")].status",description="Whether reconciliation is paused"
+// +kubebuilder:printcolumn:name="Endpoints",type="string",priority=1,JSONPath=".status.caches[*].endpoint",description="Where nodes reach the caches"
+// +kubebuilder:printcolumn:name="Age",type="date",JSONPath=".metadata.creationTimestamp",description="Time since creation"
+type RegistryCache struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata of the object. The name is that of the Cluster.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// spec is the wanted state.
+	// +required
+	Spec RegistryCacheSpec `json:"spec,omitempty,omitzero"`
+
+	// status is the observed state.
+	// +optional
+	Status RegistryCacheStatus `json:"status,omitempty,omitzero"`
+}
+
+// GetConditions returns the conditions, as CAPI's condition helpers want it.
+func (r *RegistryCache) GetConditions() []metav1.Condition { return r.Status.Conditions }
+
+// SetConditions replaces the conditions, as CAPI's condition helpers want it.
+func (r *RegistryCache) SetConditions(conditions []metav1.Condition) {
+	r.Status.Conditions = conditions
+}
+
+// RegistryCacheList is a list of RegistryCaches.
+//
+// +kubebuilder:object:root=true
+type RegistryCacheList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []RegistryCache `json:"items"`
+}
