@@ -1,0 +1,19 @@
+// Package cache is the pull-through cache of one upstream registry: distribution (CNCF) as a library, with the same
+// configuration file, the same REGISTRY_ variables and the same store layout as its own image, so that either may be
+// started on what the other left behind.
+//
+// Load reads and checks a configuration; Run serves it until its context ends, then lets open transfers finish and
+// writes down when each blob expires.
+//
+// The server around distribution's handler is assembled here instead of taken from its package registry. That one
+// ends only by a signal to the process, keeps its debug server private, and traces every request to a collector on
+// localhost unless told otherwise. The parts in between are what a cache needs and a registry does not.
+//
+// What a stock registry accepts and this cache does not is refused at the start, with the field's name: storage
+// drivers other than filesystem, auth, http.tls.{letsencrypt,clientcas,clientauth,ciphersuites}. storage.cache is
+// ignored: a descriptor in it outlives a shared layer that expired, and the answer is then 200 with an empty body
+// (https://github.com/distribution/distribution/issues/2367).
+//
+// Distribution registers metrics and health checks in globals of the process, so Run serves one cache for each
+// process.
+package cache
