@@ -1,0 +1,81 @@
+package bootstrap
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/capi-registry-cache/capi-registry-cache/bootstrap/cloudinit"
+	"github.com/capi-registry-cache/capi-registry-cache/bootstrap/payload"
+)
+
+// Formats that Result names.
+const (
+	FormatCloudConfig = "cloud-config"
+	FormatIgnition    = "ignition"
+	FormatGzip        = "gzip"
+	FormatMIME        = "mime"
+	FormatScript      = "script"
+	FormatEmpty       = "empty"
+	FormatUnknown     = "unknown"
+)
+
+// Result is what became of bootstrap data.
+type Result struct {
+	// Data carries the payload if Injected, otherwise it is the input.
+	Data []byte
+	// Injected tells that Data carries the payload, also when it did before.
+	Injected bool
+	// Format is the recognised one, or the hint where nothing was recognised.
+	Format string
+	// Reason tells why data was passed through; it quotes nothing of the data.
+	Reason string
+}
+
+// Inject adds the payload to bootstrap data, or brings up to date the one that it carries (I4). The hint is the provider's
+// format, such as "cloud-config" or "ignition", or empty. Inject never panics: whatever goes wrong in a parser is a
+// reason to pass data through.
+func Inject(data []byte, formatHint string, v payload.Values) (result Result) {
+	format := recognise(data, formatHint)
+	pass := func(reason string) Result { return Result{Data: data, Format: format, Reason: reason} }
+	defer func() {
+		if recover() != nil {
+			result = pass("the parser gave up")
+		}
+	}()
+	if format != FormatCloudConfig || !cloudinit.Recognised(data) {
+		return pass(fmt.Sprintf("format %s is not handled, %s is", format, FormatCloudConfig))
+	}
+	if len(v.Caches) == 0 {
+		return pass("no cache is known yet")
+	}
+	files, err := payload.Files(v)
+	if err != nil {
+		return pass(err.Error())
+	}
+	out, err := cloudinit.Inject(data, files, payload.UnitName)
+	if err != nil {
+		return pass(err.Error())
+	}
+	return Result{Data: out, Injected: true, Format: format}
+}
+
+func recognise(data []byte, hint string) string {
+	head := bytes.TrimSpace(data[:min(len(data), 4096)])
+	switch {
+	case len(head) == 0:
+		return FormatEmpty
+	case cloudinit.Recognised(data):
+		return FormatCloudConfig
+	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
+		return FormatGzip
+	case bytes.HasPrefix(head, []byte("#!")):
+		return FormatScript
+	case bytes.HasPrefix(head, []byte("{")):
+		return FormatIgnition
+	case bytes.Contains(bytes.ToLower(head), []byte("mime-version:")):
+		return FormatMIME
+	case hint != "" && hint != FormatCloudConfig:
+		return hint
+	}
+	return FormatUnknown
+}

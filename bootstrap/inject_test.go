@@ -1,0 +1,83 @@
+package bootstrap_test
+
+import (
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/capi-registry-cache/capi-registry-cache/bootstrap"
+	"github.com/capi-registry-cache/capi-registry-cache/bootstrap/payload"
+)
+
+var values = payload.Values{Caches: []payload.Cache{{Upstream: "docker.io", Endpoint: "http://10.128.0.250:5000"}}}
+
+func TestInject_recognises_the_format_from_the_data(t *testing.T) {
+	for name, tc := range map[string]struct {
+		data, hint, format string
+		injected           bool
+	}{
+		"cloud-config":                     {"#cloud-config\nruncmd:\n- a\n", "cloud-config", bootstrap.FormatCloudConfig, true},
+		"cloud-config of Jinja, no hint":   {"## template: jinja\n#cloud-config\nruncmd:\n- a\n", "", bootstrap.FormatCloudConfig, true},
+		"cloud-config under a wrong hint":  {"#cloud-config\n", "ignition", bootstrap.FormatCloudConfig, true},
+		"cloud-config that is not YAML":    {"#cloud-config\n{% if x %}\n", "cloud-config", bootstrap.FormatCloudConfig, false},
+		"Ignition":                         {`{"ignition":{"version":"2.3.0"}}`, "ignition", bootstrap.FormatIgnition, false},
+		"gzip":                             {"\x1f\x8b\x08\x00", "cloud-config", bootstrap.FormatGzip, false},
+		"MIME":                             {"Content-Type: multipart/mixed; boundary=x\nMIME-Version: 1.0\n\n", "", bootstrap.FormatMIME, false},
+		"a script":                         {"#!/bin/sh\n", "", bootstrap.FormatScript, false},
+		"nothing":                          {"", "cloud-config", bootstrap.FormatEmpty, false},
+		"blank":                            {"\n \n", "", bootstrap.FormatEmpty, false},
+		"something with a provider's hint": {"<powershell>", "powershell", "powershell", false},
+		"something else":                   {"runcmd: []", "cloud-config", bootstrap.FormatUnknown, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			r := bootstrap.Inject([]byte(tc.data), tc.hint, values)
+			g.Expect(r.Format).To(Equal(tc.format))
+			g.Expect(r.Injected).To(Equal(tc.injected))
+			g.Expect(r.Reason == "").To(Equal(tc.injected), r.Reason)
+			if !tc.injected {
+				g.Expect(string(r.Data)).To(Equal(tc.data))
+				return
+			}
+			again := bootstrap.Inject(r.Data, tc.hint, values)
+			g.Expect(again).To(Equal(r), "I4")
+		})
+	}
+}
+
+func TestInject_brings_an_earlier_payload_up_to_date(t *testing.T) {
+	g := NewWithT(t)
+	data := []byte("#cloud-config\nruncmd:\n- a\n")
+	two := payload.Values{CertsDir: "/etc/certs.d", Caches: append(values.Caches, payload.Cache{Upstream: "quay.io", Endpoint: "http://10.128.0.249:5000"})}
+	g.Expect(bootstrap.Inject(bootstrap.Inject(data, "", two).Data, "", values)).To(Equal(bootstrap.Inject(data, "", values)))
+}
+
+func TestInject_passes_data_through_when_the_values_do_not_serve(t *testing.T) {
+	for name, tc := range map[string]struct {
+		values payload.Values
+		reason string
+	}{
+		"no cache":       {payload.Values{}, "no cache"},
+		"no endpoint":    {payload.Values{Caches: []payload.Cache{{Upstream: "docker.io"}}}, `endpoint ""`},
+		"a bad upstream": {payload.Values{Caches: []payload.Cache{{Upstream: "../x", Endpoint: "http://a"}}}, `upstream "../x"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			r := bootstrap.Inject([]byte("#cloud-config\n"), "", tc.values)
+			g.Expect(string(r.Data)).To(Equal("#cloud-config\n"))
+			g.Expect(r.Injected).To(BeFalse())
+			g.Expect(r.Reason).To(ContainSubstring(tc.reason))
+		})
+	}
+}
+
+func TestInject_user_data_of_four_caches_has_a_known_size(t *testing.T) {
+	var v payload.Values
+	for _, upstream := range []string{"docker.io", "quay.io", "registry.k8s.io", "ghcr.io"} {
+		v.Caches = append(v.Caches, payload.Cache{Upstream: upstream, Endpoint: "http://10.128.0.250:5000"})
+	}
+	r := bootstrap.Inject([]byte("#cloud-config\n"), "", v)
+	t.Logf("%d bytes", len(r.Data))
+	NewWithT(t).Expect(len(r.Data)).To(BeNumerically("<", 16<<10), strings.Split(string(r.Data), "\n")[0])
+}

@@ -1,0 +1,93 @@
+package payload
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	"github.com/pelletier/go-toml/v2"
+)
+
+func TestFiles_are_complete_and_in_order(t *testing.T) {
+	g := NewWithT(t)
+	files, err := Files(Values{CertsDir: "/etc/certs.d", Caches: []Cache{other, hub}})
+	g.Expect(err).NotTo(HaveOccurred())
+	var paths []string
+	for _, f := range files {
+		g.Expect(Owned(f.Path)).To(BeTrue(), f.Path)
+		paths = append(paths, f.Path+" "+f.Mode.String())
+	}
+	g.Expect(paths).To(Equal([]string{
+		"/opt/bin/configure-containerd-registries.sh -rwxr-xr-x",
+		"/etc/systemd/system/configure-containerd-registries.service -rw-r--r--",
+		"/etc/capi-registry-cache/certs-dir -rw-r--r--",
+		"/etc/capi-registry-cache/upstreams/registry.example:5443/probe -rw-r--r--",
+		"/etc/capi-registry-cache/upstreams/registry.example:5443/hosts.toml -rw-r--r--",
+		"/etc/capi-registry-cache/upstreams/docker.io/probe -rw-r--r--",
+		"/etc/capi-registry-cache/upstreams/docker.io/hosts.toml -rw-r--r--",
+	}))
+	g.Expect(string(files[2].Content)).To(Equal("/etc/certs.d\n"))
+	g.Expect(string(files[3].Content)).To(Equal("http://10.0.0.2:5000/v2/\n"))
+}
+
+func TestFiles_hosts_toml_names_the_cache_and_nothing_else(t *testing.T) {
+	g := NewWithT(t)
+	files, err := Files(Values{Caches: []Cache{{Upstream: "docker.io", Endpoint: "http://[fd00::fa]:5000"}}})
+	g.Expect(err).NotTo(HaveOccurred())
+	content := files[len(files)-1].Content
+	g.Expect(string(content)).To(HavePrefix(Marker + "\n"))
+	var got map[string]any
+	g.Expect(toml.Unmarshal(content, &got)).To(Succeed())
+	g.Expect(got).To(Equal(map[string]any{"host": map[string]any{"http://[fd00::fa]:5000": map[string]any{
+		"capabilities": []any{"pull", "resolve"}, "dial_timeout": "100ms",
+	}}}))
+}
+
+func TestFiles_rejects_what_a_node_could_not_use(t *testing.T) {
+	for name, tc := range map[string]struct {
+		values Values
+		reason string
+	}{
+		"relative directory":     {Values{CertsDir: "certs.d"}, `certsDir "certs.d"`},
+		"list of directories":    {Values{CertsDir: "/a:/b"}, `certsDir "/a:/b"`},
+		"directory with dots":    {Values{CertsDir: "/a/../b"}, `certsDir "/a/../b"`},
+		"upstream with a scheme": {Values{Caches: []Cache{{"https://docker.io", hub.Endpoint}}}, `upstream "https://docker.io"`},
+		"upstream as a path":     {Values{Caches: []Cache{{"a/../b", hub.Endpoint}}}, `upstream "a/../b"`},
+		"upstream of dots":       {Values{Caches: []Cache{{"..", hub.Endpoint}}}, `upstream ".."`},
+		"upstream twice":         {Values{Caches: []Cache{hub, hub}}, `upstream "docker.io": occurs twice`},
+		"endpoint, empty":        {Values{Caches: []Cache{{"docker.io", ""}}}, `endpoint ""`},
+		"endpoint, no scheme":    {Values{Caches: []Cache{{"docker.io", "10.0.0.1:5000"}}}, "is accepted"},
+		"endpoint with a path":   {Values{Caches: []Cache{{"docker.io", "http://10.0.0.1:5000/v2"}}}, "is accepted"},
+		"endpoint with a user":   {Values{Caches: []Cache{{"docker.io", "http://a@10.0.0.1:5000"}}}, "is accepted"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			_, err := Files(tc.values)
+			g.Expect(err).To(MatchError(ContainSubstring(tc.reason)))
+		})
+	}
+}
+
+func TestOwned_only_our_paths(t *testing.T) {
+	g := NewWithT(t)
+	g.Expect(Owned("/etc/capi-registry-cache/upstreams/x/probe")).To(BeTrue())
+	for _, p := range []string{"", "/etc/containerd/certs.d/docker.io/hosts.toml", "/etc/capi-registry-cache-x", "/etc/capi-registry-cache/../passwd"} {
+		g.Expect(Owned(p)).To(BeFalse(), p)
+	}
+}
+
+func TestStrip_leaves_a_script_that_every_shell_parses(t *testing.T) {
+	g := NewWithT(t)
+	short := strip(script)
+	g.Expect(short).To(HavePrefix("#!/bin/sh\n" + Marker + "\n"))
+	g.Expect(strings.Count(short, "\n")).To(BeNumerically("<", strings.Count(script, "\n")))
+	path := filepath.Join(t.TempDir(), "script")
+	g.Expect(os.WriteFile(path, []byte(short), 0o644)).To(Succeed())
+	for _, shell := range shells {
+		out, err := exec.Command(shell[0], append(shell[1:], "-n", path)...).CombinedOutput()
+		g.Expect(err).NotTo(HaveOccurred(), string(out))
+	}
+}
