@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -98,7 +99,7 @@ func (n *node) state() string { return n.read("run/capi-registry-cache/state") }
 func (n *node) command(action string) *exec.Cmd {
 	bin, err := filepath.Abs("testdata/bin")
 	n.Expect(err).NotTo(HaveOccurred())
-	args := append(n.shell, n.path(scriptPath), action)
+	args := slices.Concat(n.shell, []string{n.path(scriptPath), action})
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "ROOT=" + n.root, "FAKE=" + n.fake}
 	cmd.Stdout, cmd.Stderr = n.log, n.log
