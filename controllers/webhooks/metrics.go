@@ -1,0 +1,41 @@
+package webhooks
+
+import (
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/capi-registry-cache/capi-registry-cache/bootstrap"
+)
+
+// Values of the result label of the injections metric.
+const (
+	resultInjected      = "injected"
+	resultPassedThrough = "passed_through"
+	resultError         = "error"
+)
+
+// formats are the values of the format label. A provider's hint is not one by itself: whoever writes Secrets would choose
+// the number of series.
+var formats = []string{
+	bootstrap.FormatCloudConfig, bootstrap.FormatIgnition, bootstrap.FormatGzip,
+	bootstrap.FormatMIME, bootstrap.FormatScript, bootstrap.FormatEmpty,
+}
+
+// injections counts bootstrap data of Clusters that have caches. Secrets of Clusters without are not counted.
+var injections = prometheus.NewCounterVec(prometheus.CounterOpts{
+	Name: "capi_registry_cache_injections_total",
+	Help: "Bootstrap data written for Clusters with registry caches, by data format and by what became of it.",
+}, []string{"format", "result"})
+
+func init() {
+	metrics.Registry.MustRegister(injections)
+}
+
+func count(format, result string) {
+	if !slices.Contains(formats, format) {
+		format = bootstrap.FormatUnknown
+	}
+	injections.WithLabelValues(format, result).Inc()
+}
