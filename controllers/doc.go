@@ -1,0 +1,10 @@
+// Package controllers is everything that has a client of the management cluster. setup.go is the one list of what
+// runs in the manager; each part is a package of its own, and none imports its sibling:
+//
+//   - registrycache keeps the caches of each Cluster.
+//   - webhooks tells new Machines of them.
+//   - apply writes objects to workload clusters.
+//
+// CAPI's ClusterCache is due to move, so setup.go is the only file that imports it; registrycache says in an interface of its own
+// what it needs.
+package controllers

@@ -1,0 +1,143 @@
+package registrycache
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/cluster-api/util"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	addonsv1 "github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
+	"github.com/capi-registry-cache/capi-registry-cache/controllers/apply"
+	"github.com/capi-registry-cache/capi-registry-cache/templates/manifests"
+)
+
+// applyWorkload makes the objects of every cache what they should be. What goes wrong with one cache does not
+// keep the others from it (I5).
+func (r *Reconciler) applyWorkload(ctx context.Context, s *scope) (ctrl.Result, error) {
+	before := s.cache.DeepCopy()
+	result := ctrl.Result{}
+	s.facts = map[string]*cacheFact{}
+	for _, cache := range before.Spec.Caches {
+		fact := &cacheFact{instance: manifests.ServiceName(cache.Upstream), objects: map[string]bool{}}
+		s.facts[cache.Upstream] = fact
+		result = util.LowestNonZeroResult(result, r.applyCache(ctx, s, cache, fact))
+	}
+	return result, r.writeCaches(ctx, s, before)
+}
+
+// applyCache applies the objects of one cache, with another address as often as the one it has is taken.
+func (r *Reconciler) applyCache(ctx context.Context, s *scope, cache addonsv1.Cache, fact *cacheFact) ctrl.Result {
+	entry := s.status(cache.Upstream)
+	if fact.err = adoptAddress(ctx, s, entry); fact.err != nil {
+		return ctrl.Result{}
+	}
+	for entry.Endpoint != "" || s.addressing.reason == addonsv1.ServiceCIDRUnknownReason {
+		err := r.applyObjects(ctx, s, cache, entry, fact)
+		if !addressTaken(err) {
+			r.record(s, cache, fact, err)
+			return ctrl.Result{}
+		}
+		again, result, err := r.moveAddress(ctx, s, entry)
+		if !again {
+			fact.err = err
+			return result
+		}
+	}
+	return ctrl.Result{}
+}
+
+// applyObjects stops at the first object that fails; the error then names it.
+func (r *Reconciler) applyObjects(ctx context.Context, s *scope, cache addonsv1.Cache, entry *addonsv1.CacheStatus, fact *cacheFact) error {
+	objects, err := manifests.Objects(r.values(s, cache, entry))
+	if err != nil {
+		return &objectError{object: "manifests", err: apierrors.NewBadRequest(err.Error())}
+	}
+	created := false
+	for _, obj := range objects {
+		outcome, err := r.applyObject(ctx, s, obj)
+		if err != nil {
+			return &objectError{object: fmt.Sprintf("%s %s", obj.GetObjectKind().GroupVersionKind().Kind, obj.GetName()), err: err}
+		}
+		fact.objects[objectKey(obj)] = true
+		if _, ok := obj.(*appsv1.StatefulSet); ok {
+			created = outcome == apply.Created
+		}
+		if service, ok := obj.(*corev1.Service); ok {
+			takeOver(entry, service)
+		}
+	}
+	fact.applied = true
+	if created {
+		r.event(s, corev1.EventTypeNormal, "CacheCreated", "Apply", "Created the cache of %s in the workload cluster, at %s", cache.Upstream, entry.Endpoint)
+	}
+	return nil
+}
+
+func (r *Reconciler) applyObject(ctx context.Context, s *scope, obj client.Object) (apply.Outcome, error) {
+	if namespace, ok := obj.(*corev1.Namespace); ok {
+		return apply.Unchanged, ensureNamespace(ctx, s, namespace)
+	}
+	return r.applier.Apply(ctx, *s.target, obj)
+}
+
+// ensureNamespace creates a namespace that is missing. One that exists is not ours to change.
+func ensureNamespace(ctx context.Context, s *scope, namespace *corev1.Namespace) error {
+	err := s.target.Live.Get(ctx, client.ObjectKeyFromObject(namespace), &corev1.Namespace{})
+	if !apierrors.IsNotFound(err) {
+		return err
+	}
+	return client.IgnoreAlreadyExists(s.target.Client.Create(ctx, namespace, client.FieldOwner(apply.FieldOwner)))
+}
+
+// values are what the objects of a cache are made of.
+func (r *Reconciler) values(s *scope, cache addonsv1.Cache, entry *addonsv1.CacheStatus) manifests.Values {
+	values := manifests.Values{
+		Namespace: s.cache.Spec.Namespace,
+		Name:      entry.ServiceName,
+		Upstream:  cache.Upstream,
+		RemoteURL: entry.RemoteURL,
+		Image:     r.WorkloadImage,
+		Volume:    cache.Volume,
+		Resources: cache.Resources,
+	}
+	if cache.Image != "" {
+		values.Image = cache.Image
+	}
+	if cache.GarbageCollection.TTL != nil {
+		values.TTL = cache.GarbageCollection.TTL.Duration
+	}
+	if addr, err := addressOf(entry.Endpoint); err == nil {
+		values.ClusterIP = addr.String()
+	}
+	return values
+}
+
+// adoptAddress takes the address of a Service that runs into the status: nodes know that one. They differ after
+// clusterctl moved the RegistryCache, which loses its status.
+func adoptAddress(ctx context.Context, s *scope, entry *addonsv1.CacheStatus) error {
+	service := &corev1.Service{}
+	err := s.target.Client.Get(ctx, client.ObjectKey{Namespace: s.cache.Spec.Namespace, Name: entry.ServiceName}, service)
+	if err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	if s.target.Ours.Matches(labelsOf(service)) && service.DeletionTimestamp.IsZero() {
+		takeOver(entry, service)
+	}
+	return nil
+}
+
+// takeOver makes the address of a Service the endpoint of its cache.
+func takeOver(entry *addonsv1.CacheStatus, service *corev1.Service) {
+	if addr, err := netip.ParseAddr(service.Spec.ClusterIP); err == nil {
+		entry.Endpoint = endpoint(addr)
+	}
+}
+
+// objectKey tells the objects of a namespace apart.
+func objectKey(obj client.Object) string { return fmt.Sprintf("%T/%s", obj, obj.GetName()) }

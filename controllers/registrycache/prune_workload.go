@@ -1,0 +1,45 @@
+package registrycache
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	addonsv1 "github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
+	"github.com/capi-registry-cache/capi-registry-cache/controllers/apply"
+)
+
+// pruneWorkload removes the objects of caches that are no longer in the spec, and those that a cache no longer
+// has.
+func (r *Reconciler) pruneWorkload(ctx context.Context, s *scope) (ctrl.Result, error) {
+	objects, err := apply.List(ctx, s.target.Client, s.target.Ours, s.cache.Spec.Namespace, workloadLists())
+	if err != nil {
+		return ctrl.Result{}, fmt.Errorf("looking for objects that are not wanted: %w", err)
+	}
+	pruned, err := apply.Prune(ctx, *s.target, objects, s.wanted)
+	for _, obj := range pruned {
+		if _, ok := obj.(*corev1.Service); ok {
+			r.event(s, corev1.EventTypeNormal, "CacheRemoved", "Prune", "Removed the cache of %s from the workload cluster", obj.GetAnnotations()[addonsv1.UpstreamAnnotation])
+		}
+	}
+	if err != nil {
+		return ctrl.Result{}, fmt.Errorf("removing objects that are not wanted: %w", err)
+	}
+	return ctrl.Result{}, nil
+}
+
+// wanted says whether an object has to stay. A cache that could not be applied keeps all that it has (I5); a cache
+// that is in the spec keeps its claim.
+func (s *scope) wanted(obj client.Object) bool {
+	for _, fact := range s.facts {
+		if fact.instance != obj.GetLabels()[addonsv1.InstanceLabel] {
+			continue
+		}
+		_, claim := obj.(*corev1.PersistentVolumeClaim)
+		return claim || !fact.applied || fact.objects[objectKey(obj)]
+	}
+	return false
+}

@@ -1,0 +1,70 @@
+package registrycache
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	addonsv1 "github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
+	"github.com/capi-registry-cache/capi-registry-cache/controllers/apply"
+)
+
+// objectError is a failure of one object.
+type objectError struct {
+	object string
+	err    error
+}
+
+func (e *objectError) Error() string { return fmt.Sprintf("applying %s: %v", e.object, e.err) }
+func (e *objectError) Unwrap() error { return e.err }
+
+// record turns the outcome of one cache into a fact: what was rejected is the user's to mend and is not tried
+// again by itself, anything else is.
+func (r *Reconciler) record(s *scope, cache addonsv1.Cache, fact *cacheFact, err error) {
+	if err == nil {
+		return
+	}
+	if !rejected(err) {
+		fact.err = fmt.Errorf("cache of %s: %w", cache.Upstream, err)
+		return
+	}
+	fact.rejected = rejection(err)
+	r.event(s, corev1.EventTypeWarning, addonsv1.ApplyFailedReason, "Apply", "The cache of %s was rejected by the workload cluster: %v", cache.Upstream, err)
+}
+
+// rejected says whether the same request would be answered in the same way again.
+func rejected(err error) bool {
+	return errors.Is(err, apply.ErrForeign) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsForbidden(err)
+}
+
+// rejection says what was rejected and why, in words that stay the same as long as the cause does. Messages of
+// quotas and admission may hold counts and times; they are told in the Event only.
+func rejection(err error) string {
+	object := "object"
+	var failed *objectError
+	if errors.As(err, &failed) {
+		object = failed.object
+	}
+	var status apierrors.APIStatus
+	switch {
+	case errors.Is(err, apply.ErrForeign):
+		return fmt.Sprintf("%s: %v", object, apply.ErrForeign)
+	case apierrors.IsInvalid(err) && errors.As(err, &status) && status.Status().Details != nil:
+		var causes []string
+		for _, cause := range status.Status().Details.Causes {
+			causes = append(causes, strings.TrimSpace(cause.Field+" "+cause.Message))
+		}
+		return fmt.Sprintf("%s: %s", object, strings.Join(causes, "; "))
+	default:
+		return fmt.Sprintf("%s: %s, see the Events", object, apierrors.ReasonForError(err))
+	}
+}
+
+// addressTaken says whether the API server refused the address of a Service because it is allocated. There is no
+// other mark of it than the message (https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/registry/core/service/ipallocator/interfaces.go).
+func addressTaken(err error) bool {
+	return apierrors.IsInvalid(err) && strings.Contains(err.Error(), "provided IP is already allocated")
+}

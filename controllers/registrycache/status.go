@@ -1,0 +1,119 @@
+package registrycache
+
+import (
+	"fmt"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+	"sigs.k8s.io/cluster-api/util/conditions"
+
+	addonsv1 "github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
+)
+
+// setStatus turns the facts on the scope into conditions. It asks nobody, and messages say the same as long as the
+// facts are the same.
+func setStatus(s *scope) {
+	for kind, condition := range map[string]metav1.Condition{
+		addonsv1.AddressesAllocatedCondition: addressesAllocated(s),
+		addonsv1.CachesAvailableCondition:    cachesAvailable(s),
+	} {
+		condition.Type = kind
+		conditions.Set(s.cache, condition)
+	}
+	// It fails only if no condition types are given.
+	_ = conditions.SetSummaryCondition(s.cache, s.cache, addonsv1.ReadyCondition,
+		conditions.ForConditionTypes{addonsv1.AddressesAllocatedCondition, addonsv1.CachesAvailableCondition},
+		conditions.CustomMergeStrategy{MergeStrategy: conditions.DefaultMergeStrategy(conditions.ComputeReasonFunc(
+			conditions.GetDefaultComputeMergeReasonFunc(clusterv1.NotReadyReason, clusterv1.ReadyUnknownReason, clusterv1.ReadyReason),
+		))},
+	)
+}
+
+func addressesAllocated(s *scope) metav1.Condition {
+	missing := withoutAddress(s)
+	switch {
+	case s.cluster == nil && !s.deleting():
+		return clusterNotFound(s)
+	case len(missing) == 0:
+		return isTrue(addonsv1.AddressesAllocatedReason)
+	case s.deleting():
+		return isFalse(addonsv1.DeletingReason, "The RegistryCache is being deleted")
+	case s.clusterGoing():
+		return isFalse(addonsv1.ClusterDeletingReason, "The Cluster is being deleted")
+	case s.addressing.reason != "":
+		return isFalse(s.addressing.reason, s.addressing.message)
+	default:
+		return isUnknown(addonsv1.InternalErrorReason, "Please check the log of the manager")
+	}
+}
+
+func cachesAvailable(s *scope) metav1.Condition {
+	switch {
+	case s.deleting():
+		return isFalse(addonsv1.DeletingReason, "The RegistryCache is being deleted")
+	case s.cluster == nil:
+		return clusterNotFound(s)
+	case s.clusterGoing():
+		return isFalse(addonsv1.ClusterDeletingReason, "The Cluster is being deleted; its caches go with it")
+	case s.err != nil:
+		return isUnknown(addonsv1.InternalErrorReason, "Please check the log of the manager")
+	case s.target == nil:
+		return isUnknown(addonsv1.ClusterNotConnectedReason, "The workload cluster is not connected; what runs there goes on as it is")
+	default:
+		return available(s)
+	}
+}
+
+// available looks at the caches one by one. A rejected object comes first, because only the user can mend it.
+func available(s *scope) metav1.Condition {
+	var rejected, failed, waiting []string
+	for _, cache := range s.cache.Spec.Caches {
+		fact := s.facts[cache.Upstream]
+		switch {
+		case fact == nil || fact.err != nil:
+			failed = append(failed, cache.Upstream)
+		case fact.rejected != "":
+			rejected = append(rejected, fmt.Sprintf("cache of %s: %s", cache.Upstream, fact.rejected))
+		case !fact.applied || fact.readyReplicas == 0:
+			waiting = append(waiting, cache.Upstream)
+		}
+	}
+	switch {
+	case len(rejected) > 0:
+		return isFalse(addonsv1.ApplyFailedReason, strings.Join(rejected, "\n"))
+	case len(failed) > 0:
+		return isUnknown(addonsv1.InternalErrorReason, fmt.Sprintf("Applying the cache of %s failed; please check the log of the manager", strings.Join(failed, ", ")))
+	case len(waiting) > 0:
+		return isFalse(addonsv1.CachesNotAvailableReason, fmt.Sprintf("The cache of %s has no ready replica", strings.Join(waiting, ", ")))
+	default:
+		return isTrue(addonsv1.CachesAvailableReason)
+	}
+}
+
+// withoutAddress are the upstreams of the spec whose cache has no address.
+func withoutAddress(s *scope) []string {
+	var missing []string
+	for _, cache := range s.cache.Spec.Caches {
+		if entry := s.status(cache.Upstream); entry == nil || entry.Endpoint == "" {
+			missing = append(missing, cache.Upstream)
+		}
+	}
+	return missing
+}
+
+func clusterNotFound(s *scope) metav1.Condition {
+	return isFalse(addonsv1.ClusterNotFoundReason, fmt.Sprintf("There is no Cluster %s in namespace %s; a RegistryCache has the name and namespace of its Cluster", s.cache.Name, s.cache.Namespace))
+}
+
+func isTrue(reason string) metav1.Condition {
+	return metav1.Condition{Status: metav1.ConditionTrue, Reason: reason}
+}
+
+func isFalse(reason, message string) metav1.Condition {
+	return metav1.Condition{Status: metav1.ConditionFalse, Reason: reason, Message: message}
+}
+
+func isUnknown(reason, message string) metav1.Condition {
+	return metav1.Condition{Status: metav1.ConditionUnknown, Reason: reason, Message: message}
+}

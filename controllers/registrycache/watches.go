@@ -1,0 +1,98 @@
+package registrycache
+
+import (
+	"context"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
+	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+	capicontroller "sigs.k8s.io/cluster-api/util/controller"
+	"sigs.k8s.io/cluster-api/util/predicates"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	addonsv1 "github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
+	"github.com/capi-registry-cache/capi-registry-cache/controllers/apply"
+)
+
+const controllerName = "registrycache"
+
+// watcher is the part of a controller that starts watches.
+type watcher interface {
+	Watch(source source.TypedSource[ctrl.Request]) error
+}
+
+// WorkloadKinds are the kinds that we write into workload clusters, and those that come of them. Caches of workload
+// clusters hold them only with our labels.
+func WorkloadKinds() []client.Object {
+	return []client.Object{&appsv1.StatefulSet{}, &corev1.Service{}, &corev1.Secret{}, &corev1.PersistentVolumeClaim{}}
+}
+
+// workloadLists are the lists of WorkloadKinds. The StatefulSet comes first, so that nothing re-creates the rest.
+func workloadLists() []client.ObjectList {
+	return []client.ObjectList{&appsv1.StatefulSetList{}, &corev1.ServiceList{}, &corev1.SecretList{}, &corev1.PersistentVolumeClaimList{}}
+}
+
+// SetupWithManager starts the controller with the manager.
+func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, options controller.Options) error {
+	log := ctrl.LoggerFrom(ctx).WithValues("controller", controllerName)
+	r.init()
+	c, err := capicontroller.NewControllerManagedBy(mgr, log).
+		Named(controllerName).
+		For(&addonsv1.RegistryCache{}).
+		Watches(&clusterv1.Cluster{}, handler.EnqueueRequestsFromMapFunc(toCache), clusterChanges()).
+		WatchesRawSource(r.Workloads.Source(controllerName, toCache)).
+		WithOptions(options).
+		WithEventFilter(predicates.ResourceHasFilterLabel(mgr.GetScheme(), log, r.WatchFilterValue)).
+		Build(ctx, r)
+	if err != nil {
+		return fmt.Errorf("setting up the controller of RegistryCache: %w", err)
+	}
+	r.watcher = c
+	return nil
+}
+
+func (r *Reconciler) init() {
+	r.applier = apply.New()
+	r.refusals = newRefusals()
+	if r.Clock == nil {
+		r.Clock = clock.RealClock{}
+	}
+}
+
+// toCache maps a Cluster to its RegistryCache, which has the same name.
+func toCache(_ context.Context, cluster client.Object) []ctrl.Request {
+	return []ctrl.Request{{NamespacedName: client.ObjectKeyFromObject(cluster)}}
+}
+
+// clusterChanges lets those changes of a Cluster pass that matter to its RegistryCache.
+func clusterChanges() predicate.Funcs {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		before, ok := e.ObjectOld.(*clusterv1.Cluster)
+		if !ok {
+			return false
+		}
+		after, ok := e.ObjectNew.(*clusterv1.Cluster)
+		return ok && !equality.Semantic.DeepEqual(relevant(before), relevant(after))
+	}}
+}
+
+// relevant is what a RegistryCache needs to know of its Cluster.
+func relevant(cluster *clusterv1.Cluster) [5]any {
+	return [5]any{
+		ptr.Deref(cluster.Spec.Paused, false),
+		ptr.Deref(cluster.Status.Initialization.InfrastructureProvisioned, false),
+		cluster.DeletionTimestamp.IsZero(),
+		cluster.Spec.ClusterNetwork.Services.CIDRBlocks,
+		cluster.Spec.ControlPlaneRef.Kind,
+	}
+}

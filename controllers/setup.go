@@ -1,0 +1,156 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/cluster-api/controllers/clustercache"
+	"sigs.k8s.io/cluster-api/controllers/remote"
+	ctrl "sigs.k8s.io/controller-runtime"
+	ctrlcache "sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/capi-registry-cache/capi-registry-cache/controllers/registrycache"
+	"github.com/capi-registry-cache/capi-registry-cache/controllers/webhooks"
+	"github.com/capi-registry-cache/capi-registry-cache/templates/manifests"
+)
+
+const (
+	name = "capi-registry-cache"
+
+	// DefaultUnreachableDeletionTimeout is used if Options.UnreachableDeletionTimeout is 0.
+	DefaultUnreachableDeletionTimeout = 10 * time.Minute
+)
+
+// Options is what the controllers can be told. The zero value of a number means its default.
+type Options struct {
+	// WorkloadImage is the image of caches whose spec names none.
+	WorkloadImage string
+	// WatchFilterValue, if set, limits the controllers to objects with this value of CAPI's watch label.
+	WatchFilterValue string
+	// RegistryCacheConcurrency is how many RegistryCaches are reconciled at a time.
+	RegistryCacheConcurrency int
+	// ClusterCacheConcurrency is how many workload clusters are connected at a time.
+	ClusterCacheConcurrency int
+	// ClusterCacheClientQPS and ClusterCacheClientBurst limit the requests to each workload cluster.
+	ClusterCacheClientQPS   float32
+	ClusterCacheClientBurst int
+	// UnreachableDeletionTimeout is how long a deleted RegistryCache waits for its objects in the workload
+	// cluster to be gone.
+	UnreachableDeletionTimeout time.Duration
+	// SecretClient reads the kubeconfigs of workload clusters. The default reads from the cache of the manager.
+	SecretClient client.Reader
+}
+
+// SetupWithManager adds everything that runs to the manager.
+func SetupWithManager(ctx context.Context, mgr ctrl.Manager, o Options) error {
+	clusters, err := clusterCache(ctx, mgr, o)
+	if err != nil {
+		return fmt.Errorf("setting up the ClusterCache: %w", err)
+	}
+	reconciler := &registrycache.Reconciler{
+		Client:                     mgr.GetClient(),
+		Workloads:                  workloads{clusters},
+		Recorder:                   mgr.GetEventRecorder(name),
+		WorkloadImage:              o.WorkloadImage,
+		WatchFilterValue:           o.WatchFilterValue,
+		UnreachableDeletionTimeout: o.UnreachableDeletionTimeout,
+	}
+	if reconciler.UnreachableDeletionTimeout == 0 {
+		reconciler.UnreachableDeletionTimeout = DefaultUnreachableDeletionTimeout
+	}
+	if err := reconciler.SetupWithManager(ctx, mgr, controller.Options{MaxConcurrentReconciles: o.RegistryCacheConcurrency}); err != nil {
+		return err
+	}
+	return webhooks.SetupWithManager(mgr)
+}
+
+func clusterCache(ctx context.Context, mgr ctrl.Manager, o Options) (clustercache.ClusterCache, error) {
+	secrets := o.SecretClient
+	if secrets == nil {
+		cached, err := client.New(mgr.GetConfig(), client.Options{
+			HTTPClient: mgr.GetHTTPClient(),
+			Scheme:     mgr.GetScheme(),
+			Cache:      &client.CacheOptions{Reader: mgr.GetCache()},
+		})
+		if err != nil {
+			return nil, fmt.Errorf("creating a client for kubeconfigs: %w", err)
+		}
+		secrets = cached
+	}
+	return clustercache.SetupWithManager(ctx, mgr, clustercache.Options{
+		SecretClient:     secrets,
+		WatchFilterValue: o.WatchFilterValue,
+		Cache:            workloadCache(),
+		Client: clustercache.ClientOptions{
+			QPS:       o.ClusterCacheClientQPS,
+			Burst:     o.ClusterCacheClientBurst,
+			UserAgent: remote.DefaultClusterAPIUserAgent(name),
+		},
+	}, controller.Options{MaxConcurrentReconciles: o.ClusterCacheConcurrency})
+}
+
+// workloadCache holds nothing of a workload cluster but our objects, and of our Secrets no content, so that its size
+// does not grow with the cluster.
+func workloadCache() clustercache.CacheOptions {
+	options := clustercache.CacheOptions{
+		DefaultTransform: ctrlcache.TransformStripManagedFields(),
+		ByObject:         map[client.Object]ctrlcache.ByObject{},
+	}
+	for _, kind := range registrycache.WorkloadKinds() {
+		by := ctrlcache.ByObject{Label: manifests.Selector()}
+		if _, ok := kind.(*corev1.Secret); ok {
+			by.Transform = withoutContent
+		}
+		options.ByObject[kind] = by
+	}
+	return options
+}
+
+func withoutContent(obj any) (any, error) {
+	if secret, ok := obj.(*corev1.Secret); ok {
+		secret.Data = nil
+		secret.ManagedFields = nil
+	}
+	return obj, nil
+}
+
+// workloads adapts the ClusterCache to what registrycache needs.
+type workloads struct {
+	clusters clustercache.ClusterCache
+}
+
+func (w workloads) GetClient(ctx context.Context, cluster client.ObjectKey) (client.Client, error) {
+	c, err := w.clusters.GetClient(ctx, cluster)
+	return c, translate(err)
+}
+
+func (w workloads) GetUncachedClient(ctx context.Context, cluster client.ObjectKey) (client.Client, error) {
+	c, err := w.clusters.GetUncachedClient(ctx, cluster)
+	return c, translate(err)
+}
+
+func (w workloads) Watch(ctx context.Context, cluster client.ObjectKey, watch registrycache.Watch) error {
+	return translate(w.clusters.Watch(ctx, cluster, clustercache.NewWatcher(clustercache.WatcherOptions{
+		Name:         watch.Name,
+		Watcher:      watch.Watcher,
+		Kind:         watch.Kind,
+		EventHandler: watch.Handler,
+	})))
+}
+
+func (w workloads) Source(controllerName string, toRequests func(context.Context, client.Object) []ctrl.Request) source.Source {
+	return w.clusters.GetClusterSource(controllerName, toRequests)
+}
+
+func translate(err error) error {
+	if errors.Is(err, clustercache.ErrClusterNotConnected) {
+		return errors.Join(registrycache.ErrNotConnected, err)
+	}
+	return err
+}

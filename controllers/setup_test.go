@@ -1,0 +1,84 @@
+package controllers_test
+
+import (
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	addonsv1 "github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
+	"github.com/capi-registry-cache/capi-registry-cache/controllers"
+	"github.com/capi-registry-cache/capi-registry-cache/test/envtest"
+)
+
+const patience = 30 * time.Second
+
+var env *envtest.Environment
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	var err error
+	if env, err = envtest.New(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer func() { _ = env.Stop() }()
+	return m.Run()
+}
+
+// TestACacheRunsInAClusterThatCAPIsClusterCacheConnects is the whole manager with the API server as its own workload cluster.
+func TestACacheRunsInAClusterThatCAPIsClusterCacheConnects(t *testing.T) {
+	g := NewWithT(t)
+	g.SetDefaultEventuallyTimeout(patience)
+	mgr := env.NewManager(t)
+	g.Expect(controllers.SetupWithManager(t.Context(), mgr, controllers.Options{
+		WorkloadImage: "workload:test", RegistryCacheConcurrency: 1, ClusterCacheConcurrency: 1,
+	})).To(Succeed())
+	env.Start(t, mgr, true)
+
+	namespace := env.CreateNamespace(t)
+	cluster := env.CreateCluster(t, namespace, "c", func(c *clusterv1.Cluster) {
+		c.Spec.ClusterNetwork.Services.CIDRBlocks = []string{"10.0.0.0/24"}
+	})
+	rc := &addonsv1.RegistryCache{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "c"}}
+	rc.Spec.Namespace = "caches-" + namespace
+	rc.Spec.Caches = []addonsv1.Cache{{Upstream: "docker.io"}}
+	g.Expect(env.Client.Create(t.Context(), rc)).To(Succeed())
+	get := func(obj client.Object) func() error {
+		return func() error { return env.Client.Get(t.Context(), client.ObjectKeyFromObject(obj), obj) }
+	}
+	g.Eventually(func() []addonsv1.CacheStatus { _ = get(rc)(); return rc.Status.Caches }).
+		Should(ConsistOf(HaveField("Endpoint", "http://10.0.0.16:5000")), "before the infrastructure is there")
+
+	env.MarkProvisioned(t, cluster)
+	in := metav1.ObjectMeta{Namespace: rc.Spec.Namespace, Name: "registry-docker-io"}
+	set, service := &appsv1.StatefulSet{ObjectMeta: in}, &corev1.Service{ObjectMeta: in}
+	g.Eventually(get(set)).Should(Succeed(), "in a namespace that did not exist")
+	g.Expect(get(service)()).To(Succeed())
+	first := service.UID
+
+	g.Expect(env.Client.Delete(t.Context(), service)).To(Succeed())
+	g.Eventually(func(g Gomega) {
+		g.Expect(get(service)()).To(Succeed())
+		g.Expect(service.UID).NotTo(Equal(first))
+		g.Expect(service.Spec.ClusterIP).To(Equal("10.0.0.16"))
+	}).Should(Succeed(), "the watch through the ClusterCache tells of it")
+
+	set.Status.Replicas, set.Status.ReadyReplicas = 1, 1
+	g.Expect(env.Client.Status().Update(t.Context(), set)).To(Succeed())
+	g.Eventually(func() []metav1.Condition { _ = get(rc)(); return rc.Status.Conditions }).
+		Should(ContainElement(And(HaveField("Type", addonsv1.ReadyCondition), HaveField("Status", metav1.ConditionTrue))))
+
+	g.Expect(env.Client.Delete(t.Context(), rc)).To(Succeed())
+	for _, obj := range []client.Object{rc, set, service} {
+		g.Eventually(get(obj)).Should(MatchError(ContainSubstring("not found")))
+	}
+}
