@@ -50,14 +50,15 @@ func newCacheCommand() *cobra.Command {
 		Long: `Serve a pull-through cache of one registry.
 
 CONFIG is the path of a configuration file of distribution (https://distribution.github.io/distribution/about/configuration).
-As there, variables such as REGISTRY_PROXY_TTL override what the file says.`,
+As there, variables such as REGISTRY_PROXY_TTL override what the file says. CACHE_UPSTREAM names the registry that
+the cache serves; requests that name another one (containerd's parameter ns) are then answered with 404.`,
 		Args: cacheArgs,
 		RunE: func(command *cobra.Command, args []string) error {
 			config, err := cache.Load(args[0])
 			if err != nil {
 				return err
 			}
-			return cache.Run(command.Context(), config)
+			return cache.Run(command.Context(), config, os.Getenv(cache.UpstreamVariable))
 		},
 	}
 }

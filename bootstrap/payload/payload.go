@@ -110,9 +110,15 @@ func upstreamFiles(c Cache) ([]File, error) {
 	}
 	dir := stateDir + "/upstreams/" + c.Upstream
 	return []File{
-		{Path: dir + "/probe", Mode: 0o644, Content: []byte(c.Endpoint + "/v2/\n")},
+		{Path: dir + "/probe", Mode: 0o644, Content: []byte(probeURL(c) + "\n")},
 		{Path: dir + "/hosts.toml", Mode: 0o644, Content: hosts},
 	}, nil
+}
+
+// probeURL names the upstream as containerd does, so that a cache which got the address of another one does not pass
+// for it.
+func probeURL(c Cache) string {
+	return c.Endpoint + "/v2/?" + url.Values{"ns": {c.Upstream}}.Encode()
 }
 
 func checkEndpoint(endpoint string) error {

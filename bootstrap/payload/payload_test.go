@@ -30,7 +30,7 @@ func TestFiles_are_complete_and_in_order(t *testing.T) {
 		"/etc/capi-registry-cache/upstreams/docker.io/hosts.toml -rw-r--r--",
 	}))
 	g.Expect(string(files[2].Content)).To(Equal("/etc/certs.d\n"))
-	g.Expect(string(files[3].Content)).To(Equal("http://10.0.0.2:5000/v2/\n"))
+	g.Expect(string(files[3].Content)).To(Equal("http://10.0.0.2:5000/v2/?ns=registry.example%3A5443\n"))
 }
 
 func TestFiles_hosts_toml_names_the_cache_and_nothing_else(t *testing.T) {

@@ -20,7 +20,7 @@ func TestRun_hosts_toml_exists_only_while_the_cache_answers(t *testing.T) {
 	eachShell(t, func(t *testing.T, shell []string) {
 		n := newNode(t, shell, hub)
 		path := n.path("etc/containerd/certs.d/docker.io/hosts.toml")
-		probe := "http://10.0.0.1:5000/v2/"
+		probe := "http://10.0.0.1:5000/v2/?ns=docker.io"
 		n.start()
 		n.Eventually(n.state, patience).Should(Equal("docker.io waiting cache " + probe + " does not answer\n"))
 		n.Expect(n.certs()).To(BeEmpty())

@@ -100,8 +100,12 @@ func container(v Values) corev1.Container {
 		Image:           v.Image,
 		ImagePullPolicy: corev1.PullIfNotPresent,
 		Args:            []string{"serve", configDir + "/" + configKey},
-		// A stock registry would send traces to a collector on localhost.
-		Env: []corev1.EnvVar{{Name: "OTEL_TRACES_EXPORTER", Value: "none"}},
+		Env: []corev1.EnvVar{
+			// Our image answers nobody who means another upstream; a stock registry does not look at it.
+			{Name: "CACHE_UPSTREAM", Value: v.Upstream},
+			// A stock registry would send traces to a collector on localhost.
+			{Name: "OTEL_TRACES_EXPORTER", Value: "none"},
+		},
 		Ports: []corev1.ContainerPort{
 			{Name: registryPortName, ContainerPort: RegistryPort, Protocol: corev1.ProtocolTCP},
 			{Name: debugPortName, ContainerPort: DebugPort, Protocol: corev1.ProtocolTCP},

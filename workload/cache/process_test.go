@@ -43,7 +43,7 @@ func serveCache(path string) error {
 	if err != nil {
 		return err
 	}
-	return cache.Run(ctx, config)
+	return cache.Run(ctx, config, os.Getenv(cache.UpstreamVariable))
 }
 
 // process is a cache that serves on loopback.

@@ -27,8 +27,9 @@ const (
 
 // Run serves the cache that config describes until ctx ends. It then takes no new connections, waits up to
 // http.draintimeout for open requests, and writes the state of the expiry scheduler. It returns nil after a complete
-// drain. config is one that Load returned. Run serves one cache in a process.
-func Run(ctx context.Context, config *configuration.Configuration) error {
+// drain. config is one that Load returned. upstream is the registry that the cache serves, as it stands in image
+// references: requests that name another one get 404; "" answers all. Run serves one cache in a process.
+func Run(ctx context.Context, config *configuration.Configuration, upstream string) error {
 	if err := configureLogging(config.Log); err != nil {
 		return fmt.Errorf("configuring the log: %w", err)
 	}
@@ -45,7 +46,7 @@ func Run(ctx context.Context, config *configuration.Configuration) error {
 	if err != nil {
 		return fmt.Errorf("starting the cache of %s: %w", config.Proxy.RemoteURL, err)
 	}
-	registry, err := serveRegistry(config, app, failed)
+	registry, err := serveRegistry(config, onlyFor(upstream, app), failed)
 	if err != nil {
 		return errors.Join(err, app.Shutdown())
 	}

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
+
+	"github.com/capi-registry-cache/capi-registry-cache/workload/cache"
 )
 
 func manifestURL(registry, reference string) string {
@@ -63,6 +65,25 @@ func TestWhatIsCachedIsServedWhileTheUpstreamIsDown(t *testing.T) {
 	pull(t, p.registry, "v1", img)
 	absent := get(t, manifestURL(p.registry, "v2"))
 	NewWithT(t).Expect(absent.status).To(BeNumerically(">=", http.StatusBadRequest), "containerd goes on to the next host")
+}
+
+func TestARequestThatNamesAnotherUpstreamIsRefused(t *testing.T) {
+	g := NewWithT(t)
+	up := newUpstream(t)
+	img := up.push(t, "v1")
+	dir := t.TempDir()
+	config := writeConfig(t, dir, settings{remoteURL: up.URL, ttl: "168h"})
+	p := startWith(t, dir, config, cache.UpstreamVariable+"=registry.example.com:5000")
+	for query, status := range map[string]int{
+		"":                                http.StatusOK,
+		"?ns=registry.example.com%3A5000": http.StatusOK,
+		"?ns=docker.io":                   http.StatusNotFound,
+		"?ns=registry.example.com":        http.StatusNotFound,
+	} {
+		g.Expect(get(t, p.registry+"/v2/"+query).status).To(Equal(status), query)
+		g.Expect(get(t, manifestURL(p.registry, "v1")+query).status).To(Equal(status), query)
+		g.Expect(get(t, blobURL(p.registry, img.layerDigest)+query).status).To(Equal(status), query)
+	}
 }
 
 func TestTheDebugServerAnswersHealthAndMetrics(t *testing.T) {
