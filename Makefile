@@ -1,0 +1,90 @@
+# Every target is told by `make help`. Tools and test binaries are built from Go modules into bin/, once.
+SHELL := /usr/bin/env bash -o pipefail
+.DEFAULT_GOAL := help
+
+BIN := $(CURDIR)/bin
+TAG ?= dev
+MANAGER_IMAGE ?= capi-registry-cache/manager:$(TAG)
+WORKLOAD_IMAGE ?= capi-registry-cache/workload:$(TAG)
+LABELS ?= !slow
+FUZZTIME ?= 20s
+# Static binaries, and one set of compiled packages for everything that is built and tested here.
+export CGO_ENABLED := 0
+
+CONTROLLER_GEN := go run sigs.k8s.io/controller-tools/cmd/controller-gen@v0.21.0
+GOLANGCI_LINT := $(BIN)/golangci-lint-v2.15.0
+STATIC := go build -ldflags "-s -w"
+
+include test/kubernetes/kubernetes.mk
+
+##@ General
+
+.PHONY: help
+help: ## Show this help.
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-zA-Z0-9_-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' Makefile
+
+.PHONY: clean
+clean: dockerd-stop ## Remove everything that was built.
+	rm -rf $(BIN) out
+
+##@ Code
+
+.PHONY: generate
+generate: ## Generate deepcopy code, CRDs and RBAC.
+	$(CONTROLLER_GEN) object paths=./api/v1alpha1/...
+	$(CONTROLLER_GEN) crd paths=./api/v1alpha1/... output:crd:dir=config/crd/bases
+	$(CONTROLLER_GEN) rbac:roleName=manager-role paths=. paths=./controllers/... output:rbac:dir=config/rbac
+
+.PHONY: verify
+verify: generate ## Fail when generated files or go.mod are not up to date.
+	go mod tidy -diff
+	git diff --exit-code -- api config
+	@test -z "$$(git status --porcelain -- api config)" || { git status --short -- api config; exit 1; }
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## Lint Go and shell.
+	$(GOLANGCI_LINT) run
+	shellcheck $$(git ls-files '*.sh') .ci/run
+
+$(GOLANGCI_LINT):
+	GOBIN=$(BIN) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(patsubst $(BIN)/golangci-lint-%,%,$@)
+	mv $(BIN)/golangci-lint $@
+
+##@ Tests
+
+.PHONY: test
+test: envtest-assets ## Run unit, golden and envtest tests, and each fuzz test for a moment. Needs no container.
+	KUBEBUILDER_ASSETS="$(ENVTEST_ASSETS)" go test ./...
+	$(MAKE) fuzz FUZZTIME=5s
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz test for FUZZTIME.
+	@go test -list '^Fuzz' ./... | awk '/^Fuzz/ {names[n++] = $$1} /^ok/ {for (i = 0; i < n; i++) print names[i], $$2; n = 0}' | \
+	while read -r name package; do echo "fuzz $$name $(FUZZTIME)"; go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) "$$package" || exit 1; done
+
+.PHONY: e2e
+e2e: stack ## Run the specs on real kind and CAPD clusters. LABELS=slow runs the long ones. Needs root and Docker's packages.
+	go test -tags e2e -count 1 -timeout 60m ./test/e2e/... -v -ginkgo.v -ginkgo.label-filter='$(LABELS)'
+
+.PHONY: demo
+demo: stack ## Show a cluster that pulls through its caches, on the stack of the e2e specs; it is left running.
+	go run -tags e2e ./test/e2e/demo
+
+##@ Build
+
+.PHONY: build
+build: ## Build both binaries into bin/.
+	$(STATIC) -o $(BIN)/manager .
+	$(STATIC) -o $(BIN)/workload ./workload
+
+.PHONY: run
+run: generate ## Run the manager against the cluster of the current kubeconfig.
+	go run .
+
+.PHONY: docker-build
+docker-build: build ## Build both images from the binaries; no base image is pulled.
+	tar -c Dockerfile -C $(BIN) manager | docker build -q -t $(MANAGER_IMAGE) -
+	tar -C workload -c Dockerfile -C $(BIN) workload | docker build -q -t $(WORKLOAD_IMAGE) -
+
+.PHONY: stack
+stack: dockerd node-image capi-binaries docker-build

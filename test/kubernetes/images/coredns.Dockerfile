@@ -1,0 +1,3 @@
+FROM scratch
+COPY files/ /
+ENTRYPOINT ["/coredns"]

@@ -1,0 +1,3 @@
+FROM scratch
+COPY files/ /usr/local/bin/
+ENV PATH=/usr/local/bin
