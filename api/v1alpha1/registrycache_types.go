@@ -202,14 +202,13 @@ type NodesStatus struct {
 // registry, and lets every new Machine of that Cluster use them from its first boot.
 //
 // +kubebuilder:object:root=true
-// +kubebuilder:resource:path=registrycaches,shortName=rc,scope=Namespaced,categories=cluster-api
+// +kubebuilder:resource:path=registrycaches,shortName=regcache,scope=Namespaced,categories=cluster-api
 // +kubebuilder:storageversion
 // +kubebuilder:subresource:status
-// +kubebuilder:printcolumn:name="Upstreams",type="string",JSONPath=".spec.caches[*].upstream",description="Registries that are cached"
 // +kubebuilder:printcolumn:name="Ready",type="string",JSONPath=".status.conditions[?(@.type==\"Ready\")].status",description="Whether the caches are as the spec wants them"
 // +kubebuilder:printcolumn:name="Available",type="string",JSONPath=".status.conditions[?(@.type==\"CachesAvailable\")].status",description="Whether every cache serves"
 // +kubebuilder:printcolumn:name="Paused",type="string",priority=1,JSONPath=".status.conditions[?(@.type==\"Paused\")].status",description="Whether reconciliation is paused"
-// +kubebuilder:printcolumn:name="Endpoints",type="string",priority=1,JSONPath=".status.caches[*].endpoint",description="Where nodes reach the caches"
+// +kubebuilder:printcolumn:name="Message",type="string",priority=1,JSONPath=".status.conditions[?(@.type==\"Ready\")].message",description="What is missing until Ready"
 // +kubebuilder:printcolumn:name="Age",type="date",JSONPath=".metadata.creationTimestamp",description="Time since creation"
 type RegistryCache struct {
 	metav1.TypeMeta `json:",inline"`
