@@ -15,14 +15,14 @@ const (
 	// AddressesAllocatedCondition is true when every cache has the Service address that nodes will use.
 	AddressesAllocatedCondition = "AddressesAllocated"
 
-	// AddressesAllocatedReason: every cache has an address.
+	// AddressesAllocatedReason means that every cache has an address.
 	AddressesAllocatedReason = "Allocated"
-	// ServiceCIDRUnknownReason: the Cluster names no Service CIDR, so the workload cluster's API server assigns
+	// ServiceCIDRUnknownReason means that the Cluster names no Service CIDR, so the workload cluster's API server assigns
 	// the addresses once it can be reached.
 	ServiceCIDRUnknownReason = "ServiceCIDRUnknown"
-	// ServiceCIDRInvalidReason: the Cluster's Service CIDR cannot be used.
+	// ServiceCIDRInvalidReason means that the Cluster's Service CIDR cannot be used.
 	ServiceCIDRInvalidReason = "ServiceCIDRInvalid"
-	// AddressesExhaustedReason: the band for static allocation holds no free address.
+	// AddressesExhaustedReason means that the band for static allocation holds no free address.
 	AddressesExhaustedReason = "AddressesExhausted"
 )
 
@@ -30,24 +30,24 @@ const (
 	// CachesAvailableCondition is true when every cache runs in the workload cluster and is ready to serve.
 	CachesAvailableCondition = "CachesAvailable"
 
-	// CachesAvailableReason: every cache has a ready replica.
+	// CachesAvailableReason means that every cache has a ready replica.
 	CachesAvailableReason = "Available"
-	// CachesNotAvailableReason: at least one cache has no ready replica.
+	// CachesNotAvailableReason means that at least one cache has no ready replica.
 	CachesNotAvailableReason = "NotAvailable"
-	// ApplyFailedReason: the workload cluster's API server rejected an object of a cache.
+	// ApplyFailedReason means that the workload cluster's API server rejected an object of a cache.
 	ApplyFailedReason = "ApplyFailed"
 )
 
 // Reasons that more than one condition uses.
 const (
-	// ClusterNotFoundReason: there is no Cluster of this name in this namespace.
+	// ClusterNotFoundReason means that there is no Cluster of this name in this namespace.
 	ClusterNotFoundReason = "ClusterNotFound"
-	// ClusterDeletingReason: the Cluster is being deleted; its caches go with it.
+	// ClusterDeletingReason means that the Cluster is being deleted; its caches go with it.
 	ClusterDeletingReason = "ClusterDeleting"
-	// ClusterNotConnectedReason: the workload cluster cannot be reached; what runs there goes on as it is.
+	// ClusterNotConnectedReason means that the workload cluster cannot be reached; what runs there goes on as it is.
 	ClusterNotConnectedReason = "ClusterNotConnected"
-	// DeletingReason: the RegistryCache is being deleted.
+	// DeletingReason means that the RegistryCache is being deleted.
 	DeletingReason = "Deleting"
-	// InternalErrorReason: an unexpected error, told in the manager's log; it is tried again.
+	// InternalErrorReason means that an unexpected error, told in the manager's log; it is tried again.
 	InternalErrorReason = "InternalError"
 )
