@@ -68,7 +68,11 @@ e2e: stack ## Run the specs on real kind and CAPD clusters. LABELS=slow runs the
 
 .PHONY: demo
 demo: stack ## Show a cluster that pulls through its caches, on the stack of the e2e specs; it is left running.
-	go run -tags e2e ./test/e2e/demo
+	go run ./test/e2e/demo
+
+.PHONY: clean-e2e
+clean-e2e: ## Remove what the demo or the e2e specs left running.
+	go run ./test/e2e/demo -remove
 
 ##@ Build
 

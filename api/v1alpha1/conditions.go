@@ -48,6 +48,6 @@ const (
 	ClusterNotConnectedReason = "ClusterNotConnected"
 	// DeletingReason means that the RegistryCache is being deleted.
 	DeletingReason = "Deleting"
-	// InternalErrorReason means that an unexpected error, told in the manager's log; it is tried again.
+	// InternalErrorReason means an unexpected error, told in the manager's log; it is tried again.
 	InternalErrorReason = "InternalError"
 )

@@ -1,0 +1,93 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/capi-registry-cache/capi-registry-cache/test/e2e/stack"
+)
+
+func bootSpecs(w *world) {
+	It("has the addresses of its caches before the first Machine has bootstrap data", func() {
+		allocated, bootstrapData, dataSecretRef := w.order.times()
+		Expect(allocated).NotTo(BeZero())
+		Expect(bootstrapData).NotTo(BeZero())
+		Expect(allocated).To(BeTemporally("<", bootstrapData))
+		Expect(allocated).To(BeTemporally("<", dataSecretRef))
+	})
+
+	It("hands the payload to every Machine once", func(ctx context.Context) {
+		secrets := &corev1.SecretList{}
+		Expect(env.Client.List(ctx, secrets, client.InNamespace(w.cluster.Name))).To(Succeed())
+		machines := 0
+		for _, s := range secrets.Items {
+			if ofBootstrapProvider(s.OwnerReferences) && s.Data["value"] != nil {
+				machines++
+				Expect(strings.Count(string(s.Data["value"]), "/etc/systemd/system/"+stack.NodeUnit)).To(Equal(1), s.Name)
+			}
+		}
+		Expect(machines).To(Equal(3))
+	}, NodeTimeout(time.Minute))
+
+	It("configures all nodes to use the caches", func(ctx context.Context) {
+		nodes := w.nodes(ctx)
+		Expect(nodes).To(HaveLen(3))
+		for _, u := range []*stack.Upstream{w.one, w.two} {
+			w.eventuallyConfigured(ctx, nodes, u, true, time.Now().Add(2*time.Minute))
+			for _, n := range nodes {
+				content, err := n.ReadFile(ctx, stack.HostsFile(u.Host()))
+				Expect(err).NotTo(HaveOccurred())
+				Expect(content).To(ContainSubstring(w.status(ctx, u).Endpoint))
+			}
+		}
+	}, NodeTimeout(5*time.Minute))
+
+	It("writes hosts.toml on a node only after the cache answered", func(ctx context.Context) {
+		for _, u := range []*stack.Upstream{w.one, w.two} {
+			ready := readySince(w.cachePods(ctx, u))
+			for _, n := range w.nodes(ctx) {
+				expectWrittenAfterAnswer(ctx, n, u, w.began)
+				written, err := n.ModifiedAt(ctx, stack.HostsFile(u.Host()))
+				Expect(err).NotTo(HaveOccurred())
+				Expect(written).To(BeTemporally(">=", ready), "hosts.toml of %s on %s", u.Host(), n.Name)
+			}
+		}
+	}, NodeTimeout(2*time.Minute))
+}
+
+// expectWrittenAfterAnswer looks at the first answer and the first write that the unit tells of in its journal.
+func expectWrittenAfterAnswer(ctx context.Context, n stack.Node, u *stack.Upstream, since time.Time) {
+	GinkgoHelper()
+	journal, err := n.Journal(ctx, stack.NodeUnit, since)
+	Expect(err).NotTo(HaveOccurred())
+	first := func(parts ...string) int {
+		return slices.IndexFunc(journal, func(e stack.JournalEntry) bool {
+			return !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(e.Message, part) })
+		})
+	}
+	answered, wrote := first(u.Host(), "answered"), first(u.Host(), "wrote", "hosts.toml")
+	Expect(answered).To(BeNumerically(">=", 0), "no line of %s says that the cache of %s answered: %+v", n.Name, u.Host(), journal)
+	Expect(wrote).To(BeNumerically(">", answered), "order of lines on %s: %+v", n.Name, journal)
+}
+
+// readySince is when the cache became ready; Kubernetes tells whole seconds.
+func readySince(pods []corev1.Pod) time.Time {
+	GinkgoHelper()
+	Expect(pods).NotTo(BeEmpty())
+	for _, c := range pods[0].Status.Conditions {
+		if c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue {
+			return c.LastTransitionTime.Time
+		}
+	}
+	Fail("the cache is not ready: " + pods[0].Name)
+	return time.Time{}
+}
