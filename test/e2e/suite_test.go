@@ -52,7 +52,7 @@ var _ = AfterSuite(func(ctx context.Context) {
 
 var _ = JustAfterEach(func() {
 	if CurrentSpecReport().Failed() {
-		collect("failed")
+		collect(CurrentSpecReport().LeafNodeText)
 	}
 })
 

@@ -124,6 +124,7 @@ func (c *Cluster) Delete(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	c.Config = nil
 	return c.deleteNamespace(ctx)
 }
 

@@ -7,15 +7,19 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
 )
 
-// CollectLogs writes what tells of a failure below bin/e2e-logs/<name>: manager, providers, journals of all nodes,
+// notInFileNames are runs of what a directory should not be called.
+var notInFileNames = regexp.MustCompile(`[^A-Za-z0-9]+`)
+
+// CollectLogs writes what tells of a failure into a directory below bin/e2e-logs that is called like it: manager, providers, journals of all nodes,
 // caches, access logs, and the objects of Cluster API. It takes what it can get.
 func (s *Stack) CollectLogs(ctx context.Context, name string, clusters ...*Cluster) error {
-	dir := s.paths.logs(name)
+	dir := s.paths.logs(shorten(notInFileNames.ReplaceAllString(name, "-"), 80))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("making %s: %w", dir, err)
 	}
