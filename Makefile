@@ -64,7 +64,7 @@ fuzz: ## Run each fuzz test for FUZZTIME.
 
 .PHONY: e2e
 e2e: stack ## Run the specs on real kind and CAPD clusters. LABELS=slow runs the long ones. Needs root and Docker's packages.
-	go test -tags e2e -count 1 -timeout 60m ./test/e2e/... -v -ginkgo.v -ginkgo.label-filter='$(LABELS)'
+	go test -tags e2e -count 1 -timeout 60m ./test/e2e -v -ginkgo.v -ginkgo.label-filter='$(LABELS)'
 
 .PHONY: demo
 demo: stack ## Show a cluster that pulls through its caches, on the stack of the e2e specs; it is left running.

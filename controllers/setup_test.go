@@ -2,6 +2,7 @@ package controllers_test
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"testing"
 	"time"
@@ -18,7 +19,11 @@ import (
 	"github.com/capi-registry-cache/capi-registry-cache/test/envtest"
 )
 
-const patience = 30 * time.Second
+const (
+	patience = 30 * time.Second
+	// settled is longer than CAPI's rate limit of one reconcile a second for an object.
+	settled = 3 * time.Second
+)
 
 var env *envtest.Environment
 
@@ -77,8 +82,29 @@ func TestACacheRunsInAClusterThatCAPIsClusterCacheConnects(t *testing.T) {
 	g.Eventually(func() []metav1.Condition { _ = get(rc)(); return rc.Status.Conditions }).
 		Should(ContainElement(And(HaveField("Type", addonsv1.ReadyCondition), HaveField("Status", metav1.ConditionTrue))))
 
+	staysSilent(t, rc)
+
 	g.Expect(env.Client.Delete(t.Context(), rc)).To(Succeed())
 	for _, obj := range []client.Object{rc, set, service} {
 		g.Eventually(get(obj)).Should(MatchError(ContainSubstring("not found")))
+	}
+}
+
+// staysSilent wakes the controller and guards I6 by the count of the API server: a resync writes nothing to either cluster.
+func staysSilent(t *testing.T, rc *addonsv1.RegistryCache) {
+	t.Helper()
+	g := NewWithT(t)
+	count := func() map[string]float64 {
+		return env.Writes(t, "registrycaches", "clusters", "namespaces", "services", "statefulsets", "secrets", "persistentvolumeclaims", "events")
+	}
+	g.Eventually(func() bool { before := count(); time.Sleep(settled); return maps.Equal(before, count()) }).WithTimeout(patience).Should(BeTrue())
+	before := count()
+	g.Expect(before).To(HaveKeyWithValue("APPLY statefulsets", BeNumerically(">", 0)), "the count knows of our writes")
+	for i := range 3 {
+		annotated := rc.DeepCopy()
+		annotated.Annotations = map[string]string{"resync": fmt.Sprint(i)}
+		g.Expect(env.Client.Patch(t.Context(), annotated, client.MergeFrom(rc))).To(Succeed())
+		before["PATCH registrycaches"]++ // by this test
+		g.Consistently(count).WithTimeout(settled).WithPolling(500 * time.Millisecond).Should(Equal(before))
 	}
 }

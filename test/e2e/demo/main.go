@@ -38,7 +38,7 @@ func run(ctx context.Context, remove bool) error {
 		return s.Progress.Step("removing clusters, registries, processes and networks", func() error { return s.Remove(ctx) })
 	}
 	err = tell(ctx, s)
-	if err != nil && !errors.Is(err, context.Canceled) {
+	if err != nil && s.Client != nil && !errors.Is(err, context.Canceled) {
 		err = errors.Join(err, s.CollectLogs(context.WithoutCancel(ctx), "demo", s.Cluster(clusterName, workers)))
 	}
 	return err

@@ -57,7 +57,11 @@ func (c *Cluster) RegistryCache(upstreams ...*Upstream) *v1alpha1.RegistryCache 
 // Create creates the Cluster with its templates, after more objects of the same namespace. It does not wait.
 func (c *Cluster) Create(ctx context.Context, more ...client.Object) error {
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: c.Name}}
-	if err := c.stack.Client.Create(ctx, namespace); err != nil {
+	err := c.stack.Client.Create(ctx, namespace)
+	if apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("cluster %s is left from an earlier run, make clean-e2e removes it: %w", c.Name, err)
+	}
+	if err != nil {
 		return fmt.Errorf("creating namespace %s: %w", c.Name, err)
 	}
 	for _, o := range append(c.objects(), more...) {

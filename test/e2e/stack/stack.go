@@ -88,8 +88,9 @@ func (s *Stack) startDocker(ctx context.Context) error {
 // Remove ends and removes everything that any stack of this machine made, in the reverse order. It goes on after
 // an error and returns all of them.
 func (s *Stack) Remove(ctx context.Context) error {
-	if _, err := docker(ctx, "info"); err != nil {
-		return errors.Join(s.stopProviders(ctx), os.RemoveAll(s.paths.state()))
+	// Containers outlive their daemon, and only a daemon removes them.
+	if _, err := output(ctx, s.paths.in("test", "kubernetes", "dockerd.sh"), "start"); err != nil {
+		return errors.Join(err, s.stopProviders(ctx))
 	}
 	errs := []error{s.stopProviders(ctx), s.removeWorkloadContainers(ctx), s.removeUpstreams(ctx)}
 	if err := kindProvider().Delete(ManagementCluster, s.Kubeconfig()); err != nil {
