@@ -2,7 +2,6 @@ package controllers_test
 
 import (
 	"fmt"
-	"maps"
 	"os"
 	"testing"
 	"time"
@@ -97,7 +96,9 @@ func staysSilent(t *testing.T, rc *addonsv1.RegistryCache) {
 	count := func() map[string]float64 {
 		return env.Writes(t, "registrycaches", "clusters", "namespaces", "services", "statefulsets", "secrets", "persistentvolumeclaims", "events")
 	}
-	g.Eventually(func() bool { before := count(); time.Sleep(settled); return maps.Equal(before, count()) }).WithTimeout(patience).Should(BeTrue())
+	g.Eventually(func(g Gomega) {
+		g.Consistently(count).WithTimeout(settled).WithPolling(500 * time.Millisecond).Should(Equal(count()))
+	}).WithTimeout(patience).Should(Succeed())
 	before := count()
 	g.Expect(before).To(HaveKeyWithValue("APPLY statefulsets", BeNumerically(">", 0)), "the count knows of our writes")
 	for i := range 3 {

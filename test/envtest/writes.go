@@ -6,7 +6,7 @@ import (
 	"slices"
 	"testing"
 
-	. "github.com/onsi/gomega"
+	"github.com/onsi/gomega"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 	"k8s.io/client-go/kubernetes"
@@ -16,14 +16,14 @@ import (
 // (services, registrycaches, …), by its own count. Requests that changed nothing count too.
 func (e *Environment) Writes(t *testing.T, resources ...string) map[string]float64 {
 	t.Helper()
-	g := NewWithT(t)
+	g := gomega.NewWithT(t)
 	client, err := kubernetes.NewForConfig(e.Config)
-	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(err).NotTo(gomega.HaveOccurred())
 	text, err := client.RESTClient().Get().AbsPath("/metrics").DoRaw(t.Context())
-	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(err).NotTo(gomega.HaveOccurred())
 	parser := expfmt.NewTextParser(model.LegacyValidation)
 	families, err := parser.TextToMetricFamilies(bytes.NewReader(text))
-	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(err).NotTo(gomega.HaveOccurred())
 
 	writes := map[string]float64{}
 	for _, metric := range families["apiserver_request_total"].GetMetric() {
