@@ -34,6 +34,9 @@ func TestE2E(t *testing.T) {
 }
 
 var _ = BeforeSuite(func(ctx context.Context) {
+	if os.Getenv("KEEP") == "" {
+		removeLeftovers(ctx)
+	}
 	var err error
 	env, err = stack.New(GinkgoWriter)
 	Expect(err).NotTo(HaveOccurred())
@@ -42,6 +45,14 @@ var _ = BeforeSuite(func(ctx context.Context) {
 		Fail(err.Error())
 	}
 }, NodeTimeout(startTimeout))
+
+// removeLeftovers removes what a run that was killed has left, so that no spec meets it.
+func removeLeftovers(ctx context.Context) {
+	GinkgoHelper()
+	earlier, err := stack.New(GinkgoWriter)
+	Expect(err).NotTo(HaveOccurred())
+	Expect(earlier.Remove(ctx)).To(Succeed())
+}
 
 var _ = AfterSuite(func(ctx context.Context) {
 	if env == nil || os.Getenv("KEEP") != "" {
