@@ -108,7 +108,7 @@ node-image: dockerd
 	@docker image inspect $(NODE_IMAGE) >/dev/null 2>&1 || rm -f $(NODE_IMAGE_STAMP)
 	@$(MAKE) --no-print-directory $(NODE_IMAGE_STAMP)
 
-$(NODE_IMAGE_STAMP): $(KUBERNETES)/rootfs.tar $(addprefix $(PROGRAMS)/,kube kubeadm etcd $(CONTAINERD_NAMES) coredns kind pause) \
+$(NODE_IMAGE_STAMP): $(KUBERNETES)/rootfs.tar $(addprefix $(PROGRAMS)/,kube $(KUBE_NAMES) etcd $(CONTAINERD_NAMES) coredns kind pause) \
 		$(shell find $(KUBERNETES_SRC)/node $(KUBERNETES_SRC)/images -type f) $(KUBERNETES_SRC)/images.sh
 	$(KUBERNETES_SRC)/images.sh $(KUBERNETES) $(KUBERNETES_VERSION) $(KIND_VERSION)
 	touch $@
