@@ -91,4 +91,4 @@ docker-build: build ## Build both images from the binaries; no base image is pul
 	tar -C workload -c Dockerfile -C $(BIN) workload | docker build -q -t $(WORKLOAD_IMAGE) -
 
 .PHONY: stack
-stack: dockerd node-image capi-binaries docker-build
+stack: dockerd node-image runtime-binaries capi-binaries docker-build
