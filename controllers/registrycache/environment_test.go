@@ -36,9 +36,10 @@ const (
 
 // One API server is the management cluster and every workload cluster; tests differ in namespace and CIDR.
 var (
-	env      *envtest.Environment
-	clusters *fakeClusters
-	writes   = &writeCounter{}
+	env        *envtest.Environment
+	clusters   *fakeClusters
+	reconciler *registrycache.Reconciler
+	writes     = &writeCounter{}
 )
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
@@ -91,7 +92,7 @@ func start(ctx context.Context) (<-chan struct{}, error) {
 	if clusters, err = newFakeClusters(ctx, config); err != nil {
 		return nil, err
 	}
-	reconciler := &registrycache.Reconciler{
+	reconciler = &registrycache.Reconciler{
 		Client:                     mgr.GetClient(),
 		Workloads:                  clusters,
 		Recorder:                   mgr.GetEventRecorder("test"),

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	addonsv1 "github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
@@ -27,6 +28,40 @@ func TestNothingIsDoneWhileTheClusterIsPaused(t *testing.T) {
 	f.pause(false)
 	f.eventually(addonsv1.PausedCondition, metav1.ConditionFalse, clusterv1.NotPausedReason)
 	f.Eventually(f.get(f.statefulSet("docker.io"))).Should(Succeed())
+}
+
+// TestWhatOnlySomeoneElseCanMendIsNotTriedAgain looks at what a reconcile returns: no error and no requeue is no loop.
+func TestWhatOnlySomeoneElseCanMendIsNotTriedAgain(t *testing.T) {
+	for name, prepare := range map[string]func(f *fixture){
+		"there is no Cluster": func(f *fixture) {
+			f.create("docker.io")
+			f.eventually(addonsv1.CachesAvailableCondition, metav1.ConditionFalse, addonsv1.ClusterNotFoundReason)
+		},
+		"the Cluster is paused": func(f *fixture) {
+			f.connected("10.77.0.208/28")
+			f.pause(true)
+			f.create("docker.io")
+			f.eventually(addonsv1.PausedCondition, metav1.ConditionTrue, clusterv1.PausedReason)
+		},
+		"the Cluster cannot be reached": func(f *fixture) {
+			f.provisioned("10.77.0.208/28")
+			f.create("docker.io")
+			f.eventually(addonsv1.CachesAvailableCondition, metav1.ConditionUnknown, addonsv1.ClusterNotConnectedReason)
+		},
+		"the Service CIDR is invalid": func(f *fixture) {
+			f.provisioned("10.77.0.208/33")
+			f.create("docker.io")
+			f.eventually(addonsv1.AddressesAllocatedCondition, metav1.ConditionFalse, addonsv1.ServiceCIDRInvalidReason)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			prepare(f)
+			f.Eventually(func() (ctrl.Result, error) {
+				return reconciler.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(f.cache)})
+			}).Should(Equal(ctrl.Result{}), "the controller's own reconcile may be under way at the same time")
+		})
+	}
 }
 
 func (f *fixture) pause(paused bool) {
