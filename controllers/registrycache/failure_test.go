@@ -71,6 +71,7 @@ func (f *fixture) pause(paused bool) {
 	f.Expect(env.Client.Patch(f.t.Context(), f.cluster, client.MergeFrom(before))).To(Succeed())
 }
 
+// TestARejectedCacheDoesNotKeepTheOthersFromRunning guards I5.
 func TestARejectedCacheDoesNotKeepTheOthersFromRunning(t *testing.T) {
 	f := newFixture(t)
 	f.connected("10.77.0.112/28")
@@ -129,6 +130,7 @@ func TestAnInvalidServiceCIDRIsSaidWithFieldAndValue(t *testing.T) {
 	f.Expect(f.get(f.service("docker.io"))()).To(notFound())
 }
 
+// TestAnUnreachableClusterKeepsWhatRunsAndHoldsADeletionOnlyUntilTheDeadline guards I5 and I8.
 func TestAnUnreachableClusterKeepsWhatRunsAndHoldsADeletionOnlyUntilTheDeadline(t *testing.T) {
 	f := newFixture(t)
 	f.connected("10.77.0.160/28")

@@ -69,12 +69,6 @@ func (b Band) Next(used map[netip.Addr]bool) (netip.Addr, error) {
 	return netip.Addr{}, fmt.Errorf("%w in %s; accepted are fewer caches or a Service CIDR that is not smaller than /24 (IPv6: /120)", ErrExhausted, b.prefix)
 }
 
-// Contains says whether an address lies in the Band.
-func (b Band) Contains(addr netip.Addr) bool {
-	return b.top > 0 && b.prefix.Contains(addr) &&
-		addr.Compare(b.prefix.Addr()) > 0 && addr.Compare(add(b.prefix.Addr(), b.top)) <= 0
-}
-
 // add returns the address n places above base. The base of a CIDR has zeroes where n, at most 256, has bits, so
 // a carry never leaves the CIDR.
 func add(base netip.Addr, n int) netip.Addr {
