@@ -111,9 +111,10 @@ func container(v Values) corev1.Container {
 			{Name: debugPortName, ContainerPort: DebugPort, Protocol: corev1.ProtocolTCP},
 		},
 		Resources: resources(v),
-		// A stock registry answers only after it has reached its upstream, for which a dial may take 30 s.
-		LivenessProbe:            httpProbe("/debug/health", debugPortName, 10, 6),
-		ReadinessProbe:           httpProbe("/v2/", registryPortName, 5, 3),
+		// A volume that fails makes a cache unready; a restart would not mend it. A stock registry listens only after it has
+		// reached its upstream, for which a dial may take 30 s.
+		LivenessProbe:            probe(corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromString(debugPortName)}}, 10, 6),
+		ReadinessProbe:           probe(corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/v2/", Port: intstr.FromString(registryPortName)}}, 5, 3),
 		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
 		SecurityContext: &corev1.SecurityContext{
 			AllowPrivilegeEscalation: new(false),
@@ -137,13 +138,8 @@ func resources(v Values) corev1.ResourceRequirements {
 	}}
 }
 
-func httpProbe(path, port string, periodSeconds, failures int32) *corev1.Probe {
-	return &corev1.Probe{
-		ProbeHandler:     corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: path, Port: intstr.FromString(port)}},
-		PeriodSeconds:    periodSeconds,
-		FailureThreshold: failures,
-		TimeoutSeconds:   5,
-	}
+func probe(handler corev1.ProbeHandler, periodSeconds, failures int32) *corev1.Probe {
+	return &corev1.Probe{ProbeHandler: handler, PeriodSeconds: periodSeconds, FailureThreshold: failures, TimeoutSeconds: 5}
 }
 
 func configSecretVolume(v Values) corev1.Volume {

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"net/url"
@@ -20,34 +21,44 @@ const (
 	defaultDrainTimeout  = 25 * time.Second
 )
 
+// Config is what a cache runs with: distribution's configuration, and what the section pullthrough of the same file says.
+type Config struct {
+	*configuration.Configuration
+	Pullthrough Pullthrough
+}
+
 // Load reads the configuration file at path, applies REGISTRY_ variables as distribution does, and checks what a
 // cache needs. Each error names the field, its value and what is accepted.
-func Load(path string) (*configuration.Configuration, error) {
-	file, err := os.Open(filepath.Clean(path))
+func Load(path string) (*Config, error) {
+	content, err := os.ReadFile(filepath.Clean(path))
 	if err != nil {
 		return nil, fmt.Errorf("reading the configuration: %w", err)
 	}
-	defer file.Close() //nolint:errcheck // the file was only read
-
-	config, err := parse(file)
-	if err != nil {
+	config := &Config{}
+	if config.Configuration, err = parse(content); err != nil {
 		return nil, fmt.Errorf("parsing %s: %w; accepted is a configuration file of distribution, version 0.1", path, err)
 	}
-	if err := check(config); err != nil {
+	if config.Pullthrough, err = parsePullthrough(content); err != nil {
+		return nil, fmt.Errorf("parsing pullthrough in %s: %w", path, err)
+	}
+	if err := check(config.Configuration); err != nil {
 		return nil, fmt.Errorf("checking %s: %w", path, err)
 	}
-	setDefaults(config)
+	if err := config.Pullthrough.check(); err != nil {
+		return nil, fmt.Errorf("checking %s: %w", path, err)
+	}
+	setDefaults(config.Configuration)
 	return config, nil
 }
 
 // parse turns the panic with which distribution answers two storage drivers, one from a variable, into an error.
-func parse(file *os.File) (config *configuration.Configuration, err error) {
+func parse(content []byte) (config *configuration.Configuration, err error) {
 	defer func() {
 		if reason := recover(); reason != nil {
 			err = fmt.Errorf("%v", reason)
 		}
 	}()
-	return configuration.Parse(file)
+	return configuration.Parse(bytes.NewReader(content))
 }
 
 func check(config *configuration.Configuration) error {
@@ -99,10 +110,7 @@ func checkStorage(config *configuration.Configuration) error {
 	if driver := config.Storage.Type(); driver != storageDriver {
 		return fmt.Errorf("storage: %q is not a driver of this cache; accepted is %s", driver, storageDriver)
 	}
-	root := defaultRootDirectory
-	if value, ok := config.Storage.Parameters()["rootdirectory"]; ok {
-		root = fmt.Sprint(value)
-	}
+	root := rootDirectory(config)
 	const accepted = "accepted is a directory that this process may write to"
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return fmt.Errorf("storage.filesystem.rootdirectory: %q: %w; %s", root, err, accepted)
@@ -113,7 +121,17 @@ func checkStorage(config *configuration.Configuration) error {
 	return nil
 }
 
+func rootDirectory(config *configuration.Configuration) string {
+	if value, ok := config.Storage.Parameters()["rootdirectory"]; ok {
+		return fmt.Sprint(value)
+	}
+	return defaultRootDirectory
+}
+
 func checkHTTP(config *configuration.Configuration) error {
+	if prefix := config.HTTP.Prefix; prefix != "" && prefix != "/" {
+		return fmt.Errorf("http.prefix: %q is not supported by this cache; accepted is none", prefix)
+	}
 	if config.HTTP.Net != "unix" {
 		if err := checkAddr("http.addr", config.HTTP.Addr); err != nil {
 			return err
@@ -156,9 +174,6 @@ func setDefaults(config *configuration.Configuration) {
 	if _, ok := config.Storage["cache"]; ok {
 		logrus.Warn("storage.cache is ignored: it would answer for layers that have expired")
 		delete(config.Storage, "cache")
-	}
-	if enabled, _ := config.Storage["delete"]["enabled"].(bool); !enabled && (config.Proxy.TTL == nil || *config.Proxy.TTL > 0) {
-		logrus.Warn("storage.delete.enabled is not true: nothing that proxy.ttl expires can be removed")
 	}
 	if config.HTTP.DrainTimeout == 0 {
 		config.HTTP.DrainTimeout = defaultDrainTimeout

@@ -60,6 +60,14 @@ func TestABadConfigurationIsRefusedWithFieldValueAndWhatIsAccepted(t *testing.T)
 		"client certificates":              {`":5000"`, `":5000", tls: {clientcas: [a]}`, []string{"http.tls.clientcas", "accepted"}},
 		"cipher suites":                    {`":5000"`, `":5000", tls: {ciphersuites: [a]}`, []string{"http.tls.ciphersuites", "accepted"}},
 		"certificates from Let's Encrypt":  {`":5000"`, `":5000", tls: {letsencrypt: {cachefile: a}}`, []string{"http.tls.letsencrypt", "accepted"}},
+		"a path before the API":            {`":5000"`, `":5000", prefix: /cache`, []string{"http.prefix", `"/cache"`, "accepted"}},
+		"an unknown field of ours":         {"version: 0.1", "version: 0.1\npullthrough: {upstreams: {}}", []string{"pullthrough", "upstreams", "accepted"}},
+		"a watermark above the disk":       {"version: 0.1", "version: 0.1\npullthrough: {storage: {highwatermarkpercent: 101}}", []string{"pullthrough.storage.highwatermarkpercent", "101", "accepted"}},
+		"watermarks the wrong way round":   {"version: 0.1", "version: 0.1\npullthrough: {storage: {lowwatermarkpercent: 85}}", []string{"pullthrough.storage.lowwatermarkpercent", "85", "accepted"}},
+		"a negative size":                  {"version: 0.1", "version: 0.1\npullthrough: {storage: {maxsize: -1}}", []string{"pullthrough.storage.maxsize", "-1", "accepted"}},
+		"no time to dial":                  {"version: 0.1", "version: 0.1\npullthrough: {upstream: {dialtimeout: 0s}}", []string{"pullthrough.upstream.dialtimeout", "0s", "accepted"}},
+		"a negative time to revalidate":    {"version: 0.1", "version: 0.1\npullthrough: {revalidateafter: -1s}", []string{"pullthrough.revalidateafter", "-1s", "accepted"}},
+		"a user without a password":        {"version: 0.1", "version: 0.1\npullthrough: {upstream: {usernamefile: /u}}", []string{"pullthrough.upstream", "passwordfile", "accepted"}},
 		"authentication of those who pull": {"version: 0.1", "version: 0.1\nauth: {htpasswd: {realm: a}}", []string{"auth", `"htpasswd"`, "accepted"}},
 	}
 	for name, test := range tests {
@@ -115,4 +123,6 @@ func TestLoadFillsWhatACacheNeeds(t *testing.T) {
 	g.Expect(config.HTTP.DrainTimeout).To(Equal(25 * time.Second))
 	g.Expect(config.Storage).NotTo(HaveKey("cache"))
 	g.Expect(*config.Proxy.TTL).To(Equal(2 * time.Hour))
+	g.Expect(config.Pullthrough.Storage.HighWatermarkPercent).To(Equal(85))
+	g.Expect(config.Pullthrough.RevalidateAfter).To(BeZero())
 }

@@ -5,14 +5,18 @@
 // Load reads and checks a configuration; Run serves it until its context ends, then lets open transfers finish and
 // writes down when each blob expires.
 //
-// The server around distribution's handler is assembled here instead of taken from its package registry. That one
+// Pulls are answered by the packages next to this one, which take the place of distribution's registry/proxy: pull decides,
+// store keeps, upstream asks. Distribution answers everything else. Why is in
+// docs/decisions/0005-our-own-pull-path-on-distributions-store.md.
+//
+// The server around the handler is assembled here instead of taken from distribution's package registry. That one
 // ends only by a signal to the process, keeps its debug server private, and traces every request to a collector on
 // localhost unless told otherwise. The parts in between are what a cache needs and a registry does not.
 //
 // What a stock registry accepts and this cache does not is refused at the start, with the field's name: storage
-// drivers other than filesystem, auth, http.tls.{letsencrypt,clientcas,clientauth,ciphersuites}. storage.cache is
-// ignored: a descriptor in it outlives a shared layer that expired, and the answer is then 200 with an empty body
-// (https://github.com/distribution/distribution/issues/2367).
+// drivers other than filesystem, auth, http.prefix, http.tls.{letsencrypt,clientcas,clientauth,ciphersuites}. storage.cache is
+// ignored: it is for descriptors of blobs, which are all in memory here. So are storage.delete and log.accesslog: expired blobs
+// are always removed, and the log has one line for each request.
 //
 // Distribution registers metrics and health checks in globals of the process, so Run serves one cache for each
 // process.

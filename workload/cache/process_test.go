@@ -2,6 +2,7 @@ package cache_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -16,7 +17,9 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
+	"github.com/sirupsen/logrus"
 	yaml "go.yaml.in/yaml/v3"
+	"golang.org/x/sys/unix"
 
 	"github.com/capi-registry-cache/capi-registry-cache/workload/cache"
 )
@@ -26,11 +29,15 @@ import (
 const configVariable = "SERVE_CACHE_CONFIG"
 
 func TestMain(m *testing.M) {
-	path := os.Getenv(configVariable)
+	serve, path := serveCache, os.Getenv(configVariable)
+	if stock := os.Getenv(stockVariable); stock != "" {
+		serve, path = serveStock, stock
+	}
 	if path == "" {
+		logrus.SetLevel(logrus.PanicLevel) // of the upstreams, which are registries in this process
 		os.Exit(m.Run())
 	}
-	if err := serveCache(path); err != nil {
+	if err := serve(path); err != nil {
 		fmt.Fprintln(os.Stderr, "Error:", err)
 		os.Exit(1)
 	}
@@ -56,7 +63,11 @@ type process struct {
 }
 
 // settings are the values of the configuration that tests change.
-type settings struct{ remoteURL, ttl string }
+type settings struct {
+	remoteURL, ttl    string
+	revalidateAfter   string
+	upstream, storage map[string]any // sections of pullthrough
+}
 
 func writeConfig(t *testing.T, dir string, s settings) string {
 	t.Helper()
@@ -73,7 +84,10 @@ func writeConfig(t *testing.T, dir string, s settings) string {
 			"debug":        map[string]any{"addr": "127.0.0.1:0", "prometheus": map[string]any{"enabled": true}},
 		},
 		"health": map[string]any{"storagedriver": map[string]any{"enabled": true, "interval": "10s", "threshold": 3}},
-		"proxy":  map[string]any{"remoteurl": s.remoteURL, "ttl": s.ttl},
+		"proxy":  map[string]any{"remoteurl": s.remoteURL, "ttl": cmp.Or(s.ttl, "168h")},
+		"pullthrough": map[string]any{
+			"revalidateafter": cmp.Or(s.revalidateAfter, "0s"), "upstream": s.upstream, "storage": s.storage,
+		},
 	}
 	content, err := yaml.Marshal(config)
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
@@ -135,6 +149,22 @@ func (p *process) address(server string) string {
 		}
 	}
 	return ""
+}
+
+// restart kills the cache, as a node does that loses power, and starts it again on the same store.
+func (p *process) restart(t *testing.T) {
+	t.Helper()
+	_ = p.command.Process.Kill()
+	<-p.logged
+	_ = p.command.Wait()
+	*p = *startWith(t, p.dir, filepath.Join(p.dir, "config.yml"))
+}
+
+// limitFileSize makes writes beyond that many bytes of a file fail, as a full disk does.
+func (p *process) limitFileSize(t *testing.T, bytes uint64) {
+	t.Helper()
+	limit := unix.Rlimit{Cur: bytes, Max: unix.RLIM_INFINITY}
+	NewWithT(t).Expect(unix.Prlimit(p.command.Process.Pid, unix.RLIMIT_FSIZE, &limit, nil)).To(Succeed())
 }
 
 // terminate sends SIGTERM; the returned function waits for the end and returns the exit code.

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -30,6 +31,8 @@ type upstream struct {
 	*httptest.Server
 	mu       sync.Mutex
 	requests []string
+	ranged   []string
+	fault    fault
 	// hold, if set before the first pull, stops each blob answer in its middle until it is closed.
 	hold, held chan struct{}
 }
@@ -43,7 +46,9 @@ func newUpstream(t *testing.T) *upstream {
 	})
 	u := &upstream{}
 	u.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		u.record(r)
+		if f := u.record(r); f != nil && f(w, r, app) {
+			return
+		}
 		if u.hold != nil && r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/") {
 			w = &holdingWriter{ResponseWriter: w, upstream: u}
 		}
@@ -53,10 +58,45 @@ func newUpstream(t *testing.T) *upstream {
 	return u
 }
 
-func (u *upstream) record(r *http.Request) {
+func (u *upstream) record(r *http.Request) fault {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.requests = append(u.requests, r.Method+" "+r.URL.Path)
+	if value := r.Header.Get("Range"); value != "" {
+		u.ranged = append(u.ranged, value)
+	}
+	return u.fault
+}
+
+func (u *upstream) setFault(f fault) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.fault = f
+}
+
+// asked returns method and path of each request.
+func (u *upstream) asked() []string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.Clone(u.requests)
+}
+
+// ranges returns the header Range of each request that had one.
+func (u *upstream) ranges() []string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.Clone(u.ranged)
+}
+
+// count returns how often method and path, as asked has them, were asked.
+func (u *upstream) count(request string) int {
+	count := 0
+	for _, asked := range u.asked() {
+		if asked == request {
+			count++
+		}
+	}
+	return count
 }
 
 // blobRequests counts GET and HEAD requests for blobs.
@@ -86,7 +126,13 @@ func (w *holdingWriter) Write(p []byte) (int, error) {
 	w.once.Do(func() {
 		first, _ = w.ResponseWriter.Write(p[:len(p)/2])
 		w.ResponseWriter.(http.Flusher).Flush()
-		close(w.upstream.held)
+		w.upstream.mu.Lock()
+		select {
+		case <-w.upstream.held:
+		default:
+			close(w.upstream.held)
+		}
+		w.upstream.mu.Unlock()
 		<-w.upstream.hold
 	})
 	n, err := w.ResponseWriter.Write(p[first:])

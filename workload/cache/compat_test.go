@@ -1,0 +1,77 @@
+package cache_test
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/distribution/distribution/v3/configuration"
+	"github.com/distribution/distribution/v3/registry"
+	. "github.com/onsi/gomega"
+)
+
+// stockVariable makes the test binary serve a stock registry of the linked version of distribution.
+const stockVariable = "SERVE_STOCK_CONFIG"
+
+func serveStock(path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	config, err := configuration.Parse(file)
+	if err != nil {
+		return err
+	}
+	stock, err := registry.NewRegistry(context.Background(), config)
+	if err != nil {
+		return err
+	}
+	return stock.ListenAndServe()
+}
+
+// startStock starts a stock registry on the same configuration, and so the same store.
+func startStock(t *testing.T, config, address string) (stop func()) {
+	t.Helper()
+	g := NewWithT(t)
+	command := exec.Command(os.Args[0])
+	command.Env = append(os.Environ(), stockVariable+"="+config, "REGISTRY_HTTP_ADDR="+address, "OTEL_TRACES_EXPORTER=none", "REGISTRY_LOG_ACCESSLOG_DISABLED=true")
+	g.Expect(command.Start()).To(Succeed())
+	stop = func() {
+		_ = command.Process.Signal(os.Interrupt)
+		_ = command.Wait()
+	}
+	t.Cleanup(func() {
+		_ = command.Process.Kill()
+		_ = command.Wait()
+	})
+	g.Eventually(func() error {
+		_, err := try(http.MethodGet, "http://"+address+"/v2/", "", "")
+		return err
+	}, "20s").Should(Succeed())
+	return stop
+}
+
+func TestAStockRegistryServesOurStoreAndWeServeItsStore(t *testing.T) {
+	g := NewWithT(t)
+	up := newUpstream(t)
+	ours, stocks := up.push(t, "v1"), up.push(t, "v2")
+	p := startCache(t, settings{remoteURL: up.URL})
+	pull(t, p.registry, "v1", ours)
+	g.Expect(p.terminate(t)()).To(Equal(0))
+	before := up.blobRequests()
+
+	const address = "127.0.0.1:47115"
+	stop := startStock(t, filepath.Join(p.dir, "config.yml"), address)
+	pull(t, "http://"+address, "v1", ours)
+	g.Expect(up.blobRequests()).To(Equal(before), "all is in our store")
+	pull(t, "http://"+address, "v2", stocks)
+	stop()
+
+	up.Close()
+	p.restart(t)
+	pull(t, p.registry, "v1", ours)
+	pull(t, p.registry, "v2", stocks)
+}
