@@ -50,7 +50,7 @@ func defaultPullthrough() Pullthrough {
 			DialTimeout: 3 * time.Second, TLSHandshakeTimeout: 5 * time.Second,
 			ResponseHeaderTimeout: 10 * time.Second, StallTimeout: 30 * time.Second,
 		},
-		Storage: StorageSection{HighWatermarkPercent: 85, LowWatermarkPercent: 75},
+		Storage: StorageSection{HighWatermarkPercent: 85, LowWatermarkPercent: 80},
 	}
 }
 

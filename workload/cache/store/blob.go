@@ -16,8 +16,8 @@ import (
 	"github.com/capi-registry-cache/capi-registry-cache/workload/cache/metrics"
 )
 
-// accessResolution is how exactly the order of access is kept.
-const accessResolution = time.Second
+// touchInterval is how often the time of access of a blob is written to disk, at most. In memory it is exact.
+const touchInterval = time.Second
 
 // Blob is a stored blob that is read. While it is open it is neither evicted nor does it expire.
 type Blob struct {
@@ -129,12 +129,17 @@ func (s *Store) touch(d digest.Digest) {
 	now := time.Now()
 	s.mu.Lock()
 	e, ok := s.entries[d]
-	if !ok || now.Sub(e.accessed) < accessResolution {
-		s.mu.Unlock()
+	due := ok && now.Sub(e.touched) >= touchInterval
+	if ok {
+		e.accessed = now
+	}
+	if due {
+		e.touched = now
+	}
+	s.mu.Unlock()
+	if !due {
 		return
 	}
-	e.accessed = now
-	s.mu.Unlock()
 	times := []unix.Timespec{unix.NsecToTimespec(now.UnixNano()), {Nsec: unix.UTIME_OMIT}}
 	if err := unix.UtimesNanoAt(unix.AT_FDCWD, s.path(dataPath(d)), times, 0); err != nil {
 		logrus.WithError(err).WithField("digest", d).Debug("the time of access could not be written")

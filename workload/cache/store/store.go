@@ -54,7 +54,8 @@ type Store struct {
 type entry struct {
 	size     int64
 	stored   time.Time // modification time of the file
-	accessed time.Time // access time of the file
+	accessed time.Time
+	touched  time.Time // when accessed was written to the file, as its access time
 	open     int
 	verified identity // of the file whose content is known to match; zero: none
 	links    map[string]link

@@ -25,13 +25,14 @@ func (c *Client) fetchToken(ctx context.Context, asked *challenge, scope string,
 	defer cancel()
 	started := time.Now()
 	value, life, err := c.requestToken(ctx, asked, scope, who)
-	switch {
-	case err == nil:
+	if err == nil {
 		return token{value: value, until: started.Add(life / 10 * 9)}
-	case refused(err):
-		return token{err: err, until: started.Add(refusedLife)}
 	}
-	return token{err: ofFailure(err, started)}
+	failure := ofFailure(err, started)
+	if refused(failure) {
+		return token{err: failure, until: started.Add(refusedLife)}
+	}
+	return token{err: failure}
 }
 
 func (c *Client) requestToken(ctx context.Context, asked *challenge, scope string, who credentials) (string, time.Duration, error) {

@@ -13,7 +13,10 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -96,7 +99,7 @@ func (t *transports) pool(content []byte) (*x509.CertPool, error) {
 func newTransport(options Options, roots *x509.CertPool) *http.Transport {
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: options.DialTimeout}).DialContext,
+		DialContext:           (&net.Dialer{Timeout: options.DialTimeout, Control: losing(options.DialTimeout)}).DialContext,
 		TLSClientConfig:       &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:   options.TLSHandshakeTimeout,
 		ResponseHeaderTimeout: options.ResponseHeaderTimeout,
@@ -106,6 +109,17 @@ func newTransport(options Options, roots *x509.CertPool) *http.Transport {
 		DisableCompression:    true,
 		ForceAttemptHTTP2:     true,
 		HTTP2:                 &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+	}
+}
+
+// losing ends a connection whose other side has acknowledged nothing for so long (TCP_USER_TIMEOUT in tcp(7)). An upstream
+// that is slow acknowledges; one that is gone does not, and need not be waited for as long.
+func losing(after time.Duration) func(network, address string, c syscall.RawConn) error {
+	return func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) {
+			// Where that is not possible, ResponseHeaderTimeout ends the wait.
+			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(after.Milliseconds())) //nolint:gosec // a descriptor is an int
+		})
 	}
 }
 
