@@ -75,6 +75,10 @@ demo: stack ## Show a cluster that pulls through its caches, on the stack of the
 clean-e2e: ## Remove what the demo or the e2e specs left running.
 	go run ./test/e2e/demo -remove
 
+.PHONY: bench
+bench: build runtime-binaries ## Measure the cache beside a stock registry and write docs/benchmarks.md. Needs root; takes BENCHFLAGS.
+	go run ./test/bench -out docs/benchmarks.md $(BENCHFLAGS)
+
 ##@ Build
 
 .PHONY: build
