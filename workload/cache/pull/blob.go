@@ -2,6 +2,7 @@ package pull
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"net/http"
 	"strconv"
@@ -133,6 +134,11 @@ func (h *Handler) followTransfer(w http.ResponseWriter, r *http.Request, t *tran
 	defer f.Close() //nolint:errcheck // it was only read
 	if f.file == nil {
 		source = Bypass
+	}
+	// Until there is a first byte, the answer can still be an error.
+	if _, err := f.available(); err != nil && !errors.Is(err, io.EOF) {
+		serveError(w, r, err, errcode.ErrorCodeBlobUnknown)
+		return false
 	}
 	describeBlob(w, t.digest, source)
 	f.serve(w, r)

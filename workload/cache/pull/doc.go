@@ -13,8 +13,8 @@
 // a Range request where it broke.
 //
 // The last byte is kept back until the digest of all bytes was checked. So a wrong or incomplete blob is never answered in
-// full: the connection is cut before its end, and the digest is refused for a moment, in which containerd moves on to
-// the next host.
+// full: the connection is cut before its end, and the digest is refused for a while, in which containerd moves on to
+// the next host. Of a small blob nothing is answered before it was checked.
 //
 // If the store takes no more in the middle of a transfer, its clients get the rest straight from the upstream.
 //

@@ -88,10 +88,13 @@ func (f *follower) available() (int64, error) {
 	if f.body != nil {
 		return 0, nil
 	}
-	if f.file != nil && f.offset <= f.transfer.position()+ahead {
+	if f.offset <= f.transfer.position()+ahead {
 		available, err := f.transfer.await(f.ctx, f.offset)
-		if !errors.Is(err, errUnstored) {
-			return available, err
+		if err != nil && !errors.Is(err, errUnstored) {
+			return 0, err
+		}
+		if err == nil && f.file != nil {
+			return available, nil
 		}
 	}
 	if f.transfer.size >= 0 && f.offset >= f.transfer.size {

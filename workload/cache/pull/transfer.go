@@ -13,6 +13,10 @@ import (
 	"github.com/capi-registry-cache/capi-registry-cache/workload/cache/store"
 )
 
+// small is the size up to which a blob is not read before its digest was checked: it is all there a moment later, and nobody
+// gets a byte of it that is wrong. The configuration of an image is that small, and many a layer.
+const small = 1 << 20
+
 // errUnstored tells a client that the store does not take what is left: it must ask the upstream itself.
 var errUnstored = errors.New("the rest is not stored")
 
@@ -124,7 +128,11 @@ func (t *transfer) await(ctx context.Context, offset int64) (int64, error) {
 		t.mu.Lock()
 		visible, done, err, grown := t.written, t.done, t.err, t.grown
 		t.mu.Unlock()
-		if !done && !errors.Is(err, errUnstored) {
+		switch {
+		case done || errors.Is(err, errUnstored):
+		case t.size >= 0 && t.size <= small:
+			visible = 0
+		default:
 			visible-- // also when it broke
 		}
 		switch {

@@ -24,6 +24,9 @@ const (
 	// refusal is how long a digest is refused after its transfer broke: long enough for containerd, which opens a broken
 	// body again at its first host, to be sent to the next one.
 	refusal = 5 * time.Second
+	// wrongRefusal is the same for a blob that was not what its digest says: long enough for the pulls that follow, which the
+	// kubelet tries after 10 and 20 seconds (https://kubernetes.io/docs/concepts/containers/images/#imagepullbackoff).
+	wrongRefusal = time.Minute
 	// attempts is how often a broken transfer is taken up again without a byte of progress.
 	attempts = 3
 	// pause before a broken transfer is taken up again, times the attempts without progress.
@@ -42,7 +45,7 @@ type transfers struct {
 
 	mu      sync.Mutex
 	running map[digest.Digest]*transfer
-	broken  map[digest.Digest]time.Time
+	broken  map[digest.Digest]time.Time // until when they are refused
 	group   sync.WaitGroup
 }
 
@@ -54,7 +57,7 @@ func newTransfers(s *store.Store, u *upstream.Client) *transfers {
 func (ts *transfers) join(repository string, dgst digest.Digest) (t *transfer, began bool, err error) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	if time.Since(ts.broken[dgst]) < refusal {
+	if time.Now().Before(ts.broken[dgst]) {
 		return nil, false, fmt.Errorf("%s: %w", dgst, errBroken)
 	}
 	if t, ok := ts.running[dgst]; ok {
@@ -111,9 +114,12 @@ func (ts *transfers) run(ctx context.Context, t *transfer) {
 		t.drop()
 	}
 	if broken {
-		now := time.Now()
-		maps.DeleteFunc(ts.broken, func(_ digest.Digest, at time.Time) bool { return now.Sub(at) >= refusal })
-		ts.broken[t.digest] = now
+		now, refused := time.Now(), refusal
+		if errors.Is(err, store.ErrDigest) {
+			refused = wrongRefusal
+		}
+		maps.DeleteFunc(ts.broken, func(_ digest.Digest, until time.Time) bool { return now.After(until) })
+		ts.broken[t.digest] = now.Add(refused)
 		logrus.WithError(err).WithFields(logrus.Fields{"digest": t.digest, "repository": t.repository}).Warn("a transfer from the upstream broke")
 	}
 }

@@ -2,8 +2,8 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"sync"
@@ -12,136 +12,132 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
-
-	"github.com/capi-registry-cache/capi-registry-cache/workload/cache/metrics"
 )
 
-// touchInterval is how often the time of access of a blob is written to disk, at most. In memory it is exact.
+// touchInterval is how exactly the times of access and of checks are kept on disk.
 const touchInterval = time.Second
 
-// Blob is a stored blob that is read. While it is open it is neither evicted nor does it expire.
+// Blob is a blob that is read, from the file at its beginning. While it is open it is neither evicted, nor does it expire.
 type Blob struct {
 	*os.File
-	Size    int64
+	Size int64 // in bytes
+
 	release func()
 }
 
-// Close ends the use of the blob.
+// Close ends the use of the blob. It may be called more than once.
 func (b *Blob) Close() error {
 	b.release()
 	return b.File.Close()
 }
 
-// Open returns a blob, and marks it as used. The error is fs.ErrNotExist if it is not held, also because its file turned out
-// to be something else.
+// Open returns a blob, and marks it as used. If this process did not write its file, or if the file has changed, it is
+// hashed first; all who ask meanwhile wait for the one hashing, each as long as its ctx allows. The error is
+// fs.ErrNotExist if the blob is not held, or no longer because its file turned out to be wrong.
 func (s *Store) Open(ctx context.Context, d digest.Digest) (*Blob, error) {
-	if !s.hold(d) {
-		return nil, fmt.Errorf("%s: %w", d, fs.ErrNotExist)
+	e := s.hold(d)
+	if e == nil {
+		return nil, notHeld(d)
 	}
-	release := sync.OnceFunc(func() { s.release(d) })
-	file, err := os.Open(s.path(dataPath(d)))
+	file, size, err := s.openVerified(ctx, e)
 	if err != nil {
-		release()
-		s.remove(d, metrics.EvictedCorrupt)
-		return nil, fmt.Errorf("%s: %w: %w", d, fs.ErrNotExist, err)
-	}
-	info, err := s.verify(ctx, d, file)
-	if err != nil {
-		release()
-		_ = file.Close()
+		s.release(e)
 		return nil, err
 	}
-	s.touch(d)
-	return &Blob{File: file, Size: info.Size(), release: release}, nil
+	s.touch(e)
+	return &Blob{File: file, Size: size, release: sync.OnceFunc(func() {
+		s.release(e)
+		s.touch(e)
+	})}, nil
 }
 
-func (s *Store) hold(d digest.Digest) bool {
+func notHeld(d digest.Digest) error { return fmt.Errorf("blob %s: %w", d, fs.ErrNotExist) }
+
+func (s *Store) hold(d digest.Digest) *entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e, ok := s.entries[d]
-	if ok {
-		e.open++
+	e, ok := s.index.entries[d]
+	if !ok {
+		return nil
 	}
-	return ok
+	s.index.open(e)
+	return e
 }
 
-func (s *Store) release(d digest.Digest) {
+func (s *Store) release(e *entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e, ok := s.entries[d]; ok && e.open > 0 {
-		e.open--
-	}
+	s.index.close(e)
 }
 
-// verify hashes the file unless that was done since it last changed. All who ask at the same moment wait for one hashing.
-func (s *Store) verify(ctx context.Context, d digest.Digest, file *os.File) (fs.FileInfo, error) {
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if s.isVerified(d, identityOf(info)) {
-		return info, nil
-	}
-	result := s.hashing.DoChan(d.String(), func() (any, error) { return nil, s.hash(d) })
-	select {
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case r := <-result:
-		return info, r.Err
-	}
-}
-
-func (s *Store) isVerified(d digest.Digest, i identity) bool {
+// touch writes when a blob was last used to its file.
+func (s *Store) touch(e *entry) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	e, ok := s.entries[d]
-	return ok && e.verified == i
-}
-
-// hash checks the content of a blob, and removes one that is wrong.
-func (s *Store) hash(d digest.Digest) error {
-	file, err := os.Open(s.path(dataPath(d)))
-	if err != nil {
-		return fmt.Errorf("%s: %w: %w", d, fs.ErrNotExist, err)
-	}
-	defer file.Close() //nolint:errcheck // it was only read
-	info, err := file.Stat()
-	if err != nil {
-		return err
-	}
-	verifier := d.Verifier()
-	if _, err := io.Copy(verifier, file); err != nil || !verifier.Verified() {
-		logrus.WithError(err).WithField("digest", d).Warn("a stored blob is not what its digest says, and was removed")
-		s.remove(d, metrics.EvictedCorrupt)
-		return fmt.Errorf("%s: %w", d, fs.ErrNotExist)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if e, ok := s.entries[d]; ok {
-		s.used += info.Size() - e.size
-		e.verified, e.size = identityOf(info), info.Size()
-	}
-	return nil
-}
-
-// touch makes a blob the one used last, on disk too.
-func (s *Store) touch(d digest.Digest) {
-	now := time.Now()
-	s.mu.Lock()
-	e, ok := s.entries[d]
-	due := ok && now.Sub(e.touched) >= touchInterval
-	if ok {
-		e.accessed = now
-	}
+	accessed := e.accessed
+	due := e.held && accessed.Sub(e.touched) >= touchInterval
 	if due {
-		e.touched = now
+		e.touched = accessed
 	}
 	s.mu.Unlock()
 	if !due {
 		return
 	}
-	times := []unix.Timespec{unix.NsecToTimespec(now.UnixNano()), {Nsec: unix.UTIME_OMIT}}
-	if err := unix.UtimesNanoAt(unix.AT_FDCWD, s.path(dataPath(d)), times, 0); err != nil {
-		logrus.WithError(err).WithField("digest", d).Debug("the time of access could not be written")
+	if err := setTimes(s.dataPath(e.digest), timespec(accessed), omit); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		logrus.WithError(err).WithField("digest", e.digest).Debug("the time of access was not written")
 	}
+}
+
+// openVerified opens the file of e when its content is known to be right.
+func (s *Store) openVerified(ctx context.Context, e *entry) (*os.File, int64, error) {
+	for range attempts {
+		file, id, err := openRegular(s.dataPath(e.digest))
+		if err != nil && !isWrong(err) {
+			return nil, 0, fmt.Errorf("opening blob %s: %w", e.digest, err)
+		}
+		h, held := s.verification(e, id)
+		if held && h == nil {
+			return file, id.size, nil
+		}
+		if file != nil {
+			_ = file.Close()
+		}
+		if !held {
+			return nil, 0, notHeld(e.digest)
+		}
+		select {
+		case <-h.done:
+		case <-ctx.Done():
+			return nil, 0, ctx.Err()
+		}
+		if h.err != nil {
+			return nil, 0, h.err
+		}
+	}
+	return nil, 0, fmt.Errorf("opening blob %s: its file is being changed", e.digest)
+}
+
+var errIrregular = errors.New("it is not a regular file")
+
+// openRegular opens a file without following a link to another place.
+func openRegular(name string) (*os.File, identity, error) {
+	file, err := os.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, identity{}, err
+	}
+	info, err := file.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errIrregular
+	}
+	if err != nil {
+		_ = file.Close()
+		return nil, identity{}, err
+	}
+	return file, identityOf(info), nil
+}
+
+// isWrong tells errors that say that the file of a blob is not there, or not one, from those of a process that has too many
+// files open.
+func isWrong(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, errIrregular) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR) ||
+		errors.Is(err, unix.EIO) || errors.Is(err, unix.EUCLEAN) || errors.Is(err, unix.ENXIO)
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -93,10 +94,31 @@ func TestASlowBodyAndASlowReaderAreNotCut(t *testing.T) {
 	response, err := c.Do(context.Background(), http.MethodGet, publicBlob, nil)
 	g.Expect(err).NotTo(HaveOccurred())
 	defer response.Body.Close() //nolint:errcheck // it was only read
-	<-time.After(time.Second)   // not a synchronisation: nobody reads for longer than the time-out
+	_, err = io.ReadFull(response.Body, make([]byte, 1))
+	g.Expect(err).NotTo(HaveOccurred())
+	<-time.After(time.Second) // not a synchronisation: nobody reads for longer than the time-out
 	got, err := io.ReadAll(response.Body)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(got).To(HaveLen(len(large)))
+	g.Expect(got).To(HaveLen(len(large) - 1))
+}
+
+func TestABodyThatIsCompleteEndsARowOfThoseThatBreakOff(t *testing.T) {
+	g := NewWithT(t)
+	server := servePlain(t, func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "complete") {
+			_, _ = io.WriteString(w, content)
+			return
+		}
+		_ = half(w).Close()
+	})
+	c := newClient(t, server.URL)
+	for range 3 {
+		for range 2 {
+			_, err := pull(t, c, publicBlob)
+			g.Expect(err).To(ofKind(Reset))
+		}
+		g.Expect(pull(t, c, "/v2/a/manifests/complete")).To(Equal(content))
+	}
 }
 
 func TestABodyMayBeClosedWhileItIsRead(t *testing.T) {

@@ -151,6 +151,20 @@ func TestRunClosesTheBreakerOnceTheUpstreamAnswers(t *testing.T) {
 	}
 }
 
+func TestADeadConnectionIsNotProbed(t *testing.T) {
+	g := NewWithT(t)
+	r := newRegistry(t)
+	relay := newRelay(t, r.Listener.Addr().String())
+	c := newClient(t, "https://"+relay.address)
+	g.Expect(pull(t, c, publicBlob)).To(Equal(content))
+	relay.forget() // like a router that restarted
+	running(t, c)
+	_, err := pull(t, c, publicBlob)
+	g.Expect(err).To(ofKind(Timeout))
+	g.Eventually(c.Available, "8s").Should(Succeed(), "long before HTTP/2 finds out")
+	g.Expect(pull(t, c, publicBlob)).To(Equal(content))
+}
+
 func TestCallersThatLeaveNeverOpenTheBreaker(t *testing.T) {
 	g := NewWithT(t)
 	held := make(chan struct{}, 100)

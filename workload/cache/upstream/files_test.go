@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -191,6 +192,7 @@ func TestASlowCredentialSourceHoldsOnlyOneRequestUp(t *testing.T) {
 type rotating struct {
 	*httptest.Server
 	certificate atomic.Pointer[tls.Certificate]
+	closed      atomic.Int64 // connections
 }
 
 func newRotating(t *testing.T, ca *authority) *rotating {
@@ -204,6 +206,11 @@ func newRotating(t *testing.T, ca *authority) *rotating {
 	}}
 	r.Config.ErrorLog = log.New(io.Discard, "", 0)
 	r.EnableHTTP2 = true
+	r.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateClosed {
+			r.closed.Add(1)
+		}
+	}
 	r.StartTLS()
 	t.Cleanup(r.Close)
 	return r
@@ -234,6 +241,21 @@ func TestARotatedCAIsTrustedWithoutARestart(t *testing.T) {
 	files.write(t, map[string]string{"ca.crt": string(next.pem)})
 	running(t, c)
 	g.Eventually(func() (string, error) { return pull(t, c, publicBlob) }, soon, "50ms").Should(Equal(content))
+}
+
+func TestConnectionsFromBeforeANewCAAreClosed(t *testing.T) {
+	g := NewWithT(t)
+	path := filepath.Join(t.TempDir(), "ca.crt")
+	g.Expect(os.WriteFile(path, defaultCA.pem, 0o600)).To(Succeed())
+	server := newRotating(t, defaultCA)
+	c := newClient(t, server.URL, func(o *Options) { o.CAFile = path })
+	g.Expect(pull(t, c, publicBlob)).To(Equal(content))
+
+	g.Expect(os.WriteFile(path, append(newAuthority().pem, defaultCA.pem...), 0o600)).To(Succeed())
+	g.Eventually(func() int64 {
+		g.Expect(pull(t, c, publicBlob)).To(Equal(content))
+		return server.closed.Load()
+	}, soon, "100ms").Should(Equal(int64(1)))
 }
 
 func TestACAFileThatCannotBeUsedLeavesTheLastGoodOne(t *testing.T) {

@@ -14,16 +14,19 @@ import (
 	. "github.com/onsi/gomega"
 )
 
-// other is a host that is not the upstream, and remembers the headers that it got.
+// other is a host that is not the upstream, and remembers the headers and the forms that it got.
 type other struct {
-	mu   sync.Mutex
-	seen []http.Header
+	mu    sync.Mutex
+	seen  []http.Header
+	forms string
 }
 
 func (o *other) remember(r *http.Request) {
+	form, _ := io.ReadAll(r.Body)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.seen = append(o.seen, r.Header.Clone())
+	o.forms += string(form)
 }
 
 func (o *other) headers() []http.Header {
@@ -84,34 +87,38 @@ func TestATokenServerInTheDomainOfTheUpstreamGetsTheCredentialsAndThoseItRedirec
 	g := NewWithT(t)
 	r := newRegistry(t, func(r *registry) { r.realm = "https://auth.example.com/token" })
 	var foreign other
-	elsewhere := serveTLS(t, defaultCA, http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+	teapot := http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		foreign.remember(request)
 		w.WriteHeader(http.StatusTeapot)
-	}))
+	})
+	elsewhere, plain := serveTLS(t, defaultCA, teapot), servePlain(t, teapot)
 	known := map[string]string{
 		"registry.example.com:443":  r.Listener.Addr().String(),
 		"auth.example.com:443":      r.Listener.Addr().String(),
 		"auth.example.net:443":      elsewhere.Listener.Addr().String(),
-		"redirects.example.com:443": "",
+		"redirects.example.com:80":  plain.Listener.Addr().String(),
 	}
 	c := newClient(t, "https://registry.example.com", withCredentials(username, password))
 	resolve(c, known)
 	g.Expect(pull(t, c, secretBlob)).To(Equal(content))
 	g.Expect(r.count("GET /token Basic")).To(Equal(1))
 
-	redirecting := serveTLS(t, defaultCA, http.RedirectHandler("https://auth.example.net/token?"+querySign, http.StatusTemporaryRedirect))
-	known["redirects.example.com:443"] = redirecting.Listener.Addr().String()
-	for _, user := range []string{username, identityToken} {
-		c = newClient(t, "https://registry.example.com", withCredentials(user, password))
-		resolve(c, known)
-		r.set(func() { r.realm = "https://redirects.example.com/token" })
-		_, err := pull(t, c, secretBlob)
-		g.Expect(err).To(HaveOccurred())
+	r.set(func() { r.realm = "https://redirects.example.com/token" })
+	for _, target := range []string{"https://auth.example.net/token?", "http://redirects.example.com/token?"} {
+		redirecting := serveTLS(t, defaultCA, http.RedirectHandler(target+querySign, http.StatusTemporaryRedirect))
+		known["redirects.example.com:443"] = redirecting.Listener.Addr().String()
+		for _, user := range []string{username, identityToken} {
+			c = newClient(t, "https://registry.example.com", withCredentials(user, password))
+			resolve(c, known)
+			_, err := pull(t, c, secretBlob)
+			g.Expect(err).To(HaveOccurred())
+		}
 	}
 	g.Expect(foreign.headers()).NotTo(BeEmpty())
 	for _, header := range foreign.headers() {
 		g.Expect(header).NotTo(HaveKey("Authorization"))
 	}
+	g.Expect(foreign.forms).To(BeEmpty())
 }
 
 func TestRedirectsCarryWhatIsAskedForButNoToken(t *testing.T) {

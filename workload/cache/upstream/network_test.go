@@ -18,6 +18,8 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -185,5 +187,53 @@ func answering(answer string) func(net.Conn) {
 				return
 			}
 		}
+	}
+}
+
+// relay passes bytes on to a server, for connections that it has not forgotten.
+type relay struct {
+	address string
+	mu      sync.Mutex
+	pairs   []*atomic.Bool
+}
+
+func newRelay(t *testing.T, server string) *relay {
+	t.Helper()
+	r := &relay{}
+	r.address = listen(t, func(client net.Conn) {
+		upstream, err := net.Dial("tcp", server)
+		if err != nil {
+			return
+		}
+		defer upstream.Close() //nolint:errcheck // of a test
+		forgotten := &atomic.Bool{}
+		r.mu.Lock()
+		r.pairs = append(r.pairs, forgotten)
+		r.mu.Unlock()
+		go pass(upstream, client, forgotten)
+		pass(client, upstream, forgotten)
+	})
+	return r
+}
+
+func pass(from, to net.Conn, forgotten *atomic.Bool) {
+	buffer := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buffer)
+		if err != nil {
+			return
+		}
+		if !forgotten.Load() {
+			_, _ = to.Write(buffer[:n])
+		}
+	}
+}
+
+// forget loses what comes from now on through the connections that there are.
+func (r *relay) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, pair := range r.pairs {
+		pair.Store(true)
 	}
 }

@@ -201,6 +201,21 @@ func TestATokenServerThatFailsIsTheUpstreamFailing(t *testing.T) {
 	g.Expect(c.Available()).To(ofKind(Open))
 }
 
+func TestATokenThatTookThePlaceOfARefusedOneStays(t *testing.T) {
+	g := NewWithT(t)
+	held := newTokens()
+	get := func(value string) (string, error) {
+		return held.get(context.Background(), tokenKey{}, func(context.Context) token {
+			return token{value: value, until: time.Now().Add(time.Hour)}
+		})
+	}
+	g.Expect(get("first")).To(Equal("first"))
+	held.drop(tokenKey{}, "first")
+	g.Expect(get("second")).To(Equal("second"))
+	held.drop(tokenKey{}, "first") // by another request, which was slower
+	g.Expect(get("third")).To(Equal("second"))
+}
+
 func TestTheLifeOfATokenIsBounded(t *testing.T) {
 	g := NewWithT(t)
 	g.Expect(tokenLife(0)).To(Equal(time.Minute))
