@@ -93,10 +93,10 @@ func TestATokenServerInTheDomainOfTheUpstreamGetsTheCredentialsAndThoseItRedirec
 	})
 	elsewhere, plain := serveTLS(t, defaultCA, teapot), servePlain(t, teapot)
 	known := map[string]string{
-		"registry.example.com:443":  r.Listener.Addr().String(),
-		"auth.example.com:443":      r.Listener.Addr().String(),
-		"auth.example.net:443":      elsewhere.Listener.Addr().String(),
-		"redirects.example.com:80":  plain.Listener.Addr().String(),
+		"registry.example.com:443": r.Listener.Addr().String(),
+		"auth.example.com:443":     r.Listener.Addr().String(),
+		"auth.example.net:443":     elsewhere.Listener.Addr().String(),
+		"redirects.example.com:80": plain.Listener.Addr().String(),
 	}
 	c := newClient(t, "https://registry.example.com", withCredentials(username, password))
 	resolve(c, known)
