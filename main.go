@@ -1,5 +1,6 @@
 // Command manager runs the registry-cache add-on provider in a management cluster: the controllers that run
-// pull-through caches in workload clusters and the webhook that tells new Machines of them.
+// pull-through caches in workload clusters and the webhook that tells new Machines of them. Its sub-command inject
+// shows what the webhook would do with bootstrap data, without a cluster.
 package main
 
 import (
@@ -69,6 +70,9 @@ type options struct {
 // +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == injectCommand {
+		os.Exit(inject(os.Args[2:], os.Stdin, os.Stdout, os.Stderr))
+	}
 	if err := run(); err != nil {
 		klog.Background().Error(err, "Manager stopped")
 		klog.FlushAndExit(klog.ExitFlushTimeout, 1)

@@ -59,6 +59,20 @@ func (r *Reconciler) allocateAddresses(ctx context.Context, s *scope) (ctrl.Resu
 	return ctrl.Result{}, nil
 }
 
+// Allocate fills in the status of rc as the controller would, without writing it. An error says why caches have no address.
+func Allocate(cluster *clusterv1.Cluster, rc *addonsv1.RegistryCache) error {
+	used := inUse(rc.Status.Caches)
+	rc.Status.Caches = entries(rc)
+	band, err := serviceBand(cluster)
+	if err != nil || band == nil {
+		return err
+	}
+	if _, err := choose(*band, rc.Status.Caches, used); err != nil {
+		return fmt.Errorf("%s: %w", serviceCIDRField, err)
+	}
+	return nil
+}
+
 // entries returns a status entry for each cache of the spec, in its order, with what is known of it already.
 func entries(rc *addonsv1.RegistryCache) []addonsv1.CacheStatus {
 	known := map[string]addonsv1.CacheStatus{}

@@ -67,12 +67,16 @@ func (h *bootstrapData) Handle(ctx context.Context, req admission.Request) admis
 	if err != nil {
 		return failed(ctx, fmt.Errorf("reading RegistryCache %s: %w", key, err))
 	}
-	values := nodeValues(rc)
-	if len(values.Caches) == 0 {
+	if len(nodeValues(rc).Caches) == 0 {
 		log.V(4).Info("The Cluster has no cache with an address, bootstrap data stays as it is", "Cluster", klog.KRef(key.Namespace, key.Name))
 		return admission.Allowed("")
 	}
-	return h.respond(ctx, req, rc, bootstrap.Inject(secret.Data[valueKey], string(secret.Data[formatKey]), values))
+	return h.respond(ctx, req, rc, Inject(rc, secret.Data[valueKey], string(secret.Data[formatKey])))
+}
+
+// Inject returns what becomes of bootstrap data of the Cluster of rc. Format is the provider's word for it, "" if it has none.
+func Inject(rc *v1alpha1.RegistryCache, data []byte, format string) bootstrap.Result {
+	return bootstrap.Inject(data, format, nodeValues(rc))
 }
 
 // registryCache reads from the cache of the manager, and from the API server while that is not filled. It returns nil
