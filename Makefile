@@ -54,9 +54,14 @@ $(GOLANGCI_LINT):
 ##@ Tests
 
 .PHONY: test
-test: envtest-assets ## Run unit, golden and envtest tests, and each fuzz test for a moment. Needs no container.
-	KUBEBUILDER_ASSETS="$(ENVTEST_ASSETS)" go test ./...
+test: envtest-assets $(BIN)/cloud-init ## Run unit, golden and envtest tests, and each fuzz test for a moment. Needs no container.
+	KUBEBUILDER_ASSETS="$(ENVTEST_ASSETS)" CLOUD_INIT_PATH="$(BIN)/cloud-init/usr/lib/python3/dist-packages" go test -tags cloudinit ./...
 	$(MAKE) fuzz FUZZTIME=20000x
+
+$(BIN)/cloud-init: bootstrap/cloudinit/testdata/get-cloud-init.sh
+	rm -rf $@ $@.part
+	$< $@.part
+	mv $@.part $@
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZTIME.

@@ -15,6 +15,7 @@ const (
 	FormatGzip        = "gzip"
 	FormatMIME        = "mime"
 	FormatScript      = "script"
+	FormatDirective   = "directive"
 	FormatEmpty       = "empty"
 	FormatUnknown     = "unknown"
 )
@@ -29,6 +30,8 @@ type Result struct {
 	Format string
 	// Reason tells why data was passed through; it quotes nothing of the data.
 	Reason string
+	// Files are the paths of the payload on the node, if Injected.
+	Files []string
 }
 
 // Inject adds the payload to bootstrap data, or brings up to date the one that it carries (I4). The hint is the provider's
@@ -42,8 +45,8 @@ func Inject(data []byte, formatHint string, v payload.Values) (result Result) {
 			result = pass("the parser gave up")
 		}
 	}()
-	if format != FormatCloudConfig || !cloudinit.Recognised(data) {
-		return pass(fmt.Sprintf("format %s is not handled, %s is", format, FormatCloudConfig))
+	if cloudinit.FormOf(data) == cloudinit.None {
+		return pass(fmt.Sprintf("format %s is not handled, user data of cloud-init is", format))
 	}
 	if len(v.Caches) == 0 {
 		return pass("no cache is known yet")
@@ -56,24 +59,29 @@ func Inject(data []byte, formatHint string, v payload.Values) (result Result) {
 	if err != nil {
 		return pass(err.Error())
 	}
-	return Result{Data: out, Injected: true, Format: format}
+	return Result{Data: out, Injected: true, Format: format, Files: paths(files)}
+}
+
+func paths(files []payload.File) []string {
+	paths := make([]string, 0, len(files))
+	for _, f := range files {
+		paths = append(paths, f.Path)
+	}
+	return paths
 }
 
 func recognise(data []byte, hint string) string {
+	if form := cloudinit.FormOf(data); form != cloudinit.None {
+		return string(form)
+	}
 	head := bytes.TrimSpace(data[:min(len(data), 4096)])
 	switch {
 	case len(head) == 0:
 		return FormatEmpty
-	case cloudinit.Recognised(data):
-		return FormatCloudConfig
 	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
 		return FormatGzip
-	case bytes.HasPrefix(head, []byte("#!")):
-		return FormatScript
 	case bytes.HasPrefix(head, []byte("{")):
 		return FormatIgnition
-	case bytes.Contains(bytes.ToLower(head), []byte("mime-version:")):
-		return FormatMIME
 	case hint != "" && hint != FormatCloudConfig:
 		return hint
 	}

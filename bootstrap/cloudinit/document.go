@@ -26,23 +26,40 @@ type document struct {
 // where keeps the line of a parser's error; the rest may quote the document, which holds credentials (I7).
 var where = regexp.MustCompile(`line \d+`)
 
-func parse(data []byte) (*document, error) {
+var errNotYAML = errors.New("the document is not YAML")
+
+// decode is the root of the document, nil if there is nothing but comments.
+func decode(data []byte) (*yaml.Node, error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	var node yaml.Node
 	switch err := decoder.Decode(&node); {
 	case errors.Is(err, io.EOF):
-		return &document{}, nil
+		return nil, nil
 	case err != nil:
-		return nil, fmt.Errorf("the document is not YAML: %s", where.FindString(err.Error()))
+		if line := where.FindString(err.Error()); line != "" {
+			return nil, fmt.Errorf("%w: %s", errNotYAML, line)
+		}
+		return nil, errNotYAML
 	}
 	if err := decoder.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
 		return nil, errors.New("the document is not a single YAML document")
 	}
-	d := &document{root: node.Content[0]}
+	return node.Content[0], nil
+}
+
+func parse(data []byte) (*document, error) {
+	root, err := decode(data)
+	if err != nil {
+		return nil, err
+	}
+	d := &document{root: root}
 	return d, d.check()
 }
 
 func (d *document) check() error {
+	if d.root == nil {
+		return nil
+	}
 	if d.root.Kind != yaml.MappingNode || d.root.Style&yaml.FlowStyle != 0 {
 		return errors.New("the document is not a mapping in block style")
 	}
@@ -111,8 +128,8 @@ func (d *document) first(t *text) int {
 	return d.root.Content[0].Line
 }
 
-// withoutOwn is data without the lines of our entries.
-func (d *document) withoutOwn(data []byte, unit string) []byte {
+// withoutOwn is data with the lines of our entries to be removed.
+func (d *document) withoutOwn(data []byte, unit string) *text {
 	t := newText(data)
 	for _, key := range []string{writeFiles, runcmd} {
 		v := d.value(key)
@@ -130,7 +147,7 @@ func (d *document) withoutOwn(data []byte, unit string) []byte {
 			t.remove(t.dash(item.Line, v.Column), next)
 		}
 	}
-	return t.join()
+	return t
 }
 
 // after is the line of the key that follows, or the end.
@@ -146,7 +163,7 @@ func (d *document) after(key string, t *text) int {
 // own tells whether an item of a list is ours.
 func own(key string, item *yaml.Node, unit string) bool {
 	if key == runcmd {
-		return item.Kind == yaml.ScalarNode && item.Value == Command(unit)
+		return item.Kind == yaml.ScalarNode && (item.Value == Command(unit) || item.Value == start(unit))
 	}
 	return payload.Owned(strings.TrimSpace(field(item, "path")))
 }

@@ -6,8 +6,6 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
-
-	"github.com/capi-registry-cache/capi-registry-cache/bootstrap/payload"
 )
 
 // entry is an item of write_files: https://docs.cloud-init.io/en/latest/reference/modules.html#write-files.
@@ -19,37 +17,31 @@ type entry struct {
 	Content     string `yaml:"content"`
 }
 
-func newEntry(f payload.File) entry {
+// newEntry is the item that carries the archive.
+func newEntry(archive []byte) entry {
 	return entry{
-		Path:        f.Path,
+		Path:        archivePath,
 		Owner:       "root:root",
-		Permissions: fmt.Sprintf("%04o", f.Mode.Perm()),
+		Permissions: "0644",
 		Encoding:    "base64",
-		Content:     base64.StdEncoding.EncodeToString(f.Content),
+		Content:     base64.StdEncoding.EncodeToString(archive),
 	}
 }
 
-// entries are the lines of our items for write_files and for runcmd.
-func entries(files []payload.File, unit string) (fileLines, commandLines []string, err error) {
-	items := make([]entry, 0, len(files))
-	for _, f := range files {
-		items = append(items, newEntry(f))
+// newEntries are the lines of our items, by list.
+func newEntries(file entry, command string) (map[string][]string, error) {
+	lines := map[string][]string{}
+	for key, list := range map[string]any{writeFiles: []entry{file}, runcmd: []string{command}} {
+		var out strings.Builder
+		encoder := yaml.NewEncoder(&out)
+		encoder.SetIndent(2)
+		if err := encoder.Encode(list); err != nil {
+			return nil, fmt.Errorf("rendering %s: %w", key, err)
+		}
+		if err := encoder.Close(); err != nil {
+			return nil, fmt.Errorf("rendering %s: %w", key, err)
+		}
+		lines[key] = strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
 	}
-	if fileLines, err = render(items); err != nil {
-		return nil, nil, fmt.Errorf("rendering %s: %w", writeFiles, err)
-	}
-	if commandLines, err = render([]string{Command(unit)}); err != nil {
-		return nil, nil, fmt.Errorf("rendering %s: %w", runcmd, err)
-	}
-	return fileLines, commandLines, nil
-}
-
-func render(list any) ([]string, error) {
-	var out strings.Builder
-	encoder := yaml.NewEncoder(&out)
-	encoder.SetIndent(2)
-	if err := encoder.Encode(list); err != nil {
-		return nil, err
-	}
-	return strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n"), encoder.Close()
+	return lines, nil
 }

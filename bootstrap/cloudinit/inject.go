@@ -12,43 +12,85 @@ import (
 const maxLine = 64 << 10
 
 var (
-	errNoHeader = errors.New("the document does not start with #cloud-config")
-	errNoFiles  = errors.New("there is no file to write")
-	errForeign  = errors.New("the foreign part could not be shown to stay as it is")
-	errOwn      = errors.New("our entries would not be read as they are meant")
-	errLine     = fmt.Errorf("a line has %d bytes or more", maxLine)
+	errForm = errors.New("the user data has no form that is handled: cloud-config, script (#!), #include and other words " +
+		"of cloud-init, MIME, or gzip around one of them are accepted")
+	errNoFiles = errors.New("there is no file to write")
+	errForeign = errors.New("the foreign part could not be shown to stay as it is")
+	errJinja   = errors.New("what Jinja makes of the document may be another one")
+	errOwn     = errors.New("our part would not be read as it is meant")
+	errLine    = fmt.Errorf("a line would have %d bytes or more, less is accepted", maxLine)
 )
 
-// Recognised tells whether data starts like a cloud-config, with or without the Jinja line before it.
-func Recognised(data []byte) bool {
-	first, rest, _ := bytes.Cut(data, []byte("\n"))
-	if bytes.Equal(bytes.TrimSpace(first), []byte("## template: jinja")) {
-		first, _, _ = bytes.Cut(rest, []byte("\n"))
-	}
-	return bytes.Equal(bytes.TrimRight(first, " \t\r"), []byte("#cloud-config"))
-}
-
-// Command is the runcmd entry that starts a unit. It waits until the unit's ExecStartPre is through, which the unit bounds:
-// that may restart containerd, and kubeadm must find it up. It never fails, as a failing runcmd fails a Machine.
-func Command(unit string) string {
-	return "systemctl enable --now " + unit + " || true"
-}
-
-// Inject returns data with the files written and the unit started at first boot. Entries of ours that data carries
-// already are replaced, so that injecting again changes nothing. An error says why data cannot be changed safely, and
-// holds nothing of its content.
+// Inject returns data with the files written and the unit started at first boot, in the form that data has; a form that
+// cannot take them in becomes a part of a MIME message. What data carries of ours already is replaced, so that injecting
+// again changes nothing. An error says why data cannot be changed safely, and holds nothing of its content.
 func Inject(data []byte, files []payload.File, unit string) ([]byte, error) {
-	if !Recognised(data) {
-		return nil, errNoHeader
-	}
 	if len(files) == 0 {
 		return nil, errNoFiles
 	}
-	before, err := parse(data)
+	b, err := newBundle(files, unit)
 	if err != nil {
 		return nil, err
 	}
-	out, err := splice(data, before, files, unit)
+	return b.into(data)
+}
+
+func (b *bundle) into(data []byte) ([]byte, error) {
+	switch FormOf(data) {
+	case CloudConfig:
+		return b.intoCloudConfig(data)
+	case Script, Directive:
+		return b.aroundText(data)
+	case MIME:
+		return b.intoMessage(data)
+	case Gzip:
+		return b.intoGzip(data)
+	}
+	return nil, errForm
+}
+
+// intoGzip keeps the very bytes of what carries our part already.
+func (b *bundle) intoGzip(data []byte) ([]byte, error) {
+	inner, err := gunzip(data)
+	if err != nil {
+		return nil, err
+	}
+	if zipped(inner) {
+		return nil, errForm
+	}
+	out, err := b.into(inner)
+	if err != nil {
+		return nil, fmt.Errorf("inside gzip: %w", err)
+	}
+	if bytes.Equal(out, inner) {
+		return data, nil
+	}
+	return zip(out)
+}
+
+// intoCloudConfig splices our entries in, but leaves a document alone that is no YAML, or another one, until Jinja has
+// rendered it.
+func (b *bundle) intoCloudConfig(data []byte) ([]byte, error) {
+	root, err := decode(data)
+	if err == nil || errors.Is(err, errNotYAML) {
+		if templated(data) && (err != nil || !keepsShape(data, root)) {
+			return b.aroundText(data)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if otherBreaks(data) {
+		return nil, errBreaks
+	}
+	before := &document{root: root}
+	if err := before.check(); err != nil {
+		return nil, err
+	}
+	out, err := b.splice(data, before)
+	if errors.Is(err, errJinja) {
+		return b.aroundText(data)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -56,35 +98,44 @@ func Inject(data []byte, files []payload.File, unit string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("checking the result: %w", err)
 	}
-	if err := prove(before, after, files, unit); err != nil {
+	if err := b.prove(before, after); err != nil {
 		return nil, err
 	}
 	return out, nil
 }
 
 // splice removes our old entries, then puts the new ones at the head of their lists.
-func splice(data []byte, doc *document, files []payload.File, unit string) ([]byte, error) {
-	clean := doc.withoutOwn(data, unit)
-	doc, err := parse(clean)
-	if err != nil {
-		return nil, fmt.Errorf("removing earlier entries: %w", err)
+func (b *bundle) splice(data []byte, doc *document) ([]byte, error) {
+	t := doc.withoutOwn(data, b.unit)
+	if len(t.removed) > 0 {
+		if !t.steady() {
+			return nil, errJinja
+		}
+		var err error
+		data = t.join()
+		if doc, err = parse(data); err != nil {
+			return nil, fmt.Errorf("removing earlier entries: %w", err)
+		}
+		t = newText(data)
 	}
-	fileLines, commandLines, err := entries(files, unit)
-	if err != nil {
-		return nil, err
+	b.add(t, doc)
+	if !t.steady() {
+		return nil, errJinja
 	}
-	text := newText(clean)
-	if doc.value(writeFiles) == nil {
-		text.insert(doc.first(text), 1, append([]string{writeFiles + ":"}, fileLines...))
-	} else {
-		line, column := doc.head(writeFiles)
-		text.insert(line, column, fileLines)
+	return t.bytes()
+}
+
+// add puts our entries at the head of their lists; a list that is missing starts before the first key, or behind the last.
+func (b *bundle) add(t *text, doc *document) {
+	for _, list := range []struct {
+		key     string
+		missing int
+	}{{writeFiles, doc.first(t)}, {runcmd, t.end()}} {
+		if doc.value(list.key) == nil {
+			t.insert(list.missing, 1, append([]string{list.key + ":"}, b.entries[list.key]...))
+			continue
+		}
+		line, column := doc.head(list.key)
+		t.insert(line, column, b.entries[list.key])
 	}
-	if doc.value(runcmd) == nil {
-		text.insert(text.end(), 1, append([]string{runcmd + ":"}, commandLines...))
-	} else {
-		line, column := doc.head(runcmd)
-		text.insert(line, column, commandLines)
-	}
-	return text.bytes()
 }

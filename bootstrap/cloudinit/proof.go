@@ -4,30 +4,23 @@ import (
 	"slices"
 
 	"go.yaml.in/yaml/v3"
-
-	"github.com/capi-registry-cache/capi-registry-cache/bootstrap/payload"
 )
 
-// prove compares what was read before with what is read after: the foreign part must be equal, and ours be there once,
-// complete, in order, the command before every other.
-func prove(before, after *document, files []payload.File, unit string) error {
-	if !slices.EqualFunc(before.foreign(unit), after.foreign(unit), equal) {
+// prove compares what was read before with what is read after: the foreign part must be equal, and ours be there once, the
+// command before every other.
+func (b *bundle) prove(before, after *document) error {
+	if !slices.EqualFunc(before.foreign(b.unit), after.foreign(b.unit), equal) {
 		return errForeign
 	}
-	items := after.own(writeFiles, unit)
-	if !slices.EqualFunc(items, files, reads) || len(after.own(runcmd, unit)) != 1 {
+	items, commands := after.own(writeFiles, b.unit), after.own(runcmd, b.unit)
+	if len(items) != 1 || len(commands) != 1 || commands[0] != after.value(runcmd).Content[0] {
 		return errOwn
 	}
-	if !own(runcmd, after.value(runcmd).Content[0], unit) {
+	var got entry
+	if items[0].Decode(&got) != nil || got != b.entry || commands[0].Value != Command(b.unit) {
 		return errOwn
 	}
 	return nil
-}
-
-// reads tells whether an item of write_files says what the file should be.
-func reads(item *yaml.Node, f payload.File) bool {
-	var got entry
-	return item.Decode(&got) == nil && got == newEntry(f)
 }
 
 func (d *document) own(key, unit string) []*yaml.Node {
@@ -69,4 +62,23 @@ func (d *document) foreign(unit string) []*yaml.Node {
 func equal(a, b *yaml.Node) bool {
 	return a.Kind == b.Kind && a.Tag == b.Tag && a.Value == b.Value && a.Anchor == b.Anchor && a.Style == b.Style &&
 		slices.EqualFunc(a.Content, b.Content, equal)
+}
+
+// sameShape tells whether two readers take one text for the same tree, with the same keys, at the same places.
+func sameShape(a, b *yaml.Node) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	if a.Kind != b.Kind || a.Style != b.Style || a.Line != b.Line || a.Column != b.Column || len(a.Content) != len(b.Content) {
+		return false
+	}
+	for i := range a.Content {
+		if !sameShape(a.Content[i], b.Content[i]) {
+			return false
+		}
+		if isKey := a.Kind == yaml.MappingNode && i%2 == 0; isKey && a.Content[i].Value != b.Content[i].Value {
+			return false
+		}
+	}
+	return true
 }

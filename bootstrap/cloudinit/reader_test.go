@@ -38,20 +38,31 @@ func sections(g *WithT, data []byte) []section {
 }
 
 func TestInject_result_is_read_by_the_docker_provider(t *testing.T) {
-	for _, name := range []string{"init", "join-control-plane", "join-worker"} {
+	for _, name := range plain {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			files := realFiles(t)
-			out, err := Inject(read(t, name+".yaml"), files, unit)
+			in, files := read(t, name), realFiles(t)
+			out, err := Inject(in, files, unit)
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(yaml.Unmarshal(out, &map[string]any{})).To(Succeed())
 
 			found := sections(g, out)
-			g.Expect(found[0].name).To(Equal(writeFiles))
-			g.Expect(written(g, found[0].text)[:len(files)]).To(Equal(files))
-			g.Expect(commands(g, found)[0]).To(Equal([]string{"/bin/sh", "-c", Command(unit)}))
+			n := newNode(t)
+			for _, s := range found {
+				if s.name != writeFiles {
+					continue
+				}
+				first := written(g, s.text)[0]
+				g.Expect(first.Path).To(Equal(archivePath))
+				n.write(first)
+				break
+			}
+			command := commands(g, found)[0]
+			g.Expect(command).To(Equal([]string{"/bin/sh", "-c", Command(unit)}))
+			n.run(command...)
+			n.expect(files)
 			for _, opener := range []string{"{{", "{%", "{#"} {
-				g.Expect(strings.Count(string(out), opener)).To(Equal(strings.Count(string(read(t, name+".yaml")), opener)))
+				g.Expect(strings.Count(string(out), opener)).To(Equal(strings.Count(string(in), opener)))
 			}
 		})
 	}

@@ -26,7 +26,7 @@ import (
 
 const (
 	cloudConfig = "#cloud-config\nruncmd:\n- kubeadm join\n"
-	script      = "#!/bin/sh\n"
+	powershell  = "<powershell>secret</powershell>\n"
 )
 
 func newScheme(g *WithT) *runtime.Scheme {
@@ -81,7 +81,7 @@ func TestEveryRequestIsAllowed(t *testing.T) {
 		format, result         string
 	}{
 		"data that is understood":          {value: cloudConfig, patches: 1, format: "cloud-config", result: resultInjected},
-		"data that is not understood":      {value: script, format: "script", result: resultPassedThrough},
+		"data that is not understood":      {value: powershell, format: "unknown", result: resultPassedThrough},
 		"the cache is not filled yet":      {value: cloudConfig, cachedFails: true, patches: 1, format: "cloud-config", result: resultInjected},
 		"the API server does not answer":   {value: cloudConfig, cachedFails: true, liveFails: true, format: "unknown", result: resultError},
 		"a request that cannot be decoded": {value: cloudConfig, broken: true, format: "unknown", result: resultError},
@@ -109,13 +109,13 @@ func TestEveryRequestIsAllowed(t *testing.T) {
 func TestADryRunLeavesNoEvent(t *testing.T) {
 	g := NewWithT(t)
 	handler, recorder := newHandler(g, false, false)
-	req := request(g, script)
+	req := request(g, powershell)
 	req.DryRun = ptr.To(true)
 	handler.Handle(t.Context(), req)
 	g.Expect(recorder.Events).To(BeEmpty())
 	req.DryRun = nil
 	handler.Handle(t.Context(), req)
-	g.Expect(recorder.Events).To(Receive(And(ContainSubstring(NotUnderstoodEventReason), Not(ContainSubstring(script)))))
+	g.Expect(recorder.Events).To(Receive(And(ContainSubstring(NotUnderstoodEventReason), Not(ContainSubstring("secret")))))
 }
 
 func TestAProviderCannotChooseTheFormatsOfTheMetric(t *testing.T) {

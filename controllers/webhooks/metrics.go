@@ -20,7 +20,7 @@ const (
 // the number of series.
 var formats = []string{
 	bootstrap.FormatCloudConfig, bootstrap.FormatIgnition, bootstrap.FormatGzip,
-	bootstrap.FormatMIME, bootstrap.FormatScript, bootstrap.FormatEmpty,
+	bootstrap.FormatMIME, bootstrap.FormatScript, bootstrap.FormatDirective, bootstrap.FormatEmpty,
 }
 
 // injections counts bootstrap data of Clusters that have caches. Secrets of Clusters without are not counted.

@@ -1,7 +1,13 @@
 package envtest_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"encoding/base64"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -93,18 +99,41 @@ func expectPayloadOnce(g *WithT, rc *v1alpha1.RegistryCache, data []byte) {
 		want[f.Path] = string(f.Content)
 	}
 	parsed := parse(g, data)
-	got, entries := map[string]string{}, 0
-	for _, f := range parsed.WriteFiles {
+	g.Expect(installed(g, parsed)).To(Equal(want))
+	expectUnitStartedBeforeKubeadm(g, parsed.RunCmd)
+}
+
+// installed runs the installer that data carries, with an empty directory for the root of a node, and returns the files that are
+// there then.
+func installed(g *WithT, data cloudConfig) map[string]string {
+	var archives [][]byte
+	for _, f := range data.WriteFiles {
 		if payload.Owned(f.Path) {
 			content, err := base64.StdEncoding.DecodeString(f.Content)
 			g.Expect(err).NotTo(HaveOccurred())
-			got[f.Path] = string(content)
-			entries++
+			archives = append(archives, content)
 		}
 	}
-	g.Expect(got).To(Equal(want))
-	g.Expect(entries).To(Equal(len(want)), "no file is written twice")
-	expectUnitStartedBeforeKubeadm(g, parsed.RunCmd)
+	g.Expect(archives).To(HaveLen(1), "the files travel once")
+	script, err := gzip.NewReader(bytes.NewReader(archives[0]))
+	g.Expect(err).NotTo(HaveOccurred())
+	root, err := os.MkdirTemp("", "node")
+	g.Expect(err).NotTo(HaveOccurred())
+	defer func() { _ = os.RemoveAll(root) }()
+	shell := exec.Command("/bin/sh")
+	shell.Env, shell.Stdin = append(os.Environ(), "CRC_ROOT="+root), script
+	output, err := shell.CombinedOutput()
+	g.Expect(err).NotTo(HaveOccurred(), string(output))
+	files := map[string]string{}
+	g.Expect(filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(name)
+		files[strings.TrimPrefix(name, root)] = string(content)
+		return err
+	})).To(Succeed())
+	return files
 }
 
 func expectUnitStartedBeforeKubeadm(g *WithT, commands []string) {

@@ -149,10 +149,10 @@ func TestDataThatIsNotUnderstoodIsStoredUnchangedAndToldInAnEvent(t *testing.T) 
 	namespace := env.CreateNamespace(t)
 	rc := createRegistryCache(t, client.ObjectKey{Namespace: namespace, Name: "c1"})
 	awaitInjection(t, rc)
-	const script = "#!/bin/sh\necho hunter2\n"
-	s := bootstrapSecret(namespace, "node", "c1", script)
+	const powershell = "<powershell>hunter2</powershell>\n"
+	s := bootstrapSecret(namespace, "node", "c1", powershell)
 	g.Expect(env.Client.Create(t.Context(), s)).To(Succeed())
-	g.Expect(string(s.Data["value"])).To(Equal(script))
+	g.Expect(string(s.Data["value"])).To(Equal(powershell))
 	events := &eventsv1.EventList{}
 	g.Eventually(func() []eventsv1.Event {
 		g.Expect(env.Client.List(t.Context(), events, client.InNamespace(namespace))).To(Succeed())

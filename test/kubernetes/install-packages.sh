@@ -13,6 +13,7 @@ declare -A packages=(
 	[debootstrap]=debootstrap
 	[jq]=jq
 	[shellcheck]=shellcheck
+	[/usr/bin/python3]=python3
 )
 
 missing() {

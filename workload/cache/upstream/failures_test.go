@@ -77,6 +77,9 @@ func silentCDN(t *testing.T) string {
 // endlessHeaders sends a byte now and then, but never an answer.
 func endlessHeaders(t *testing.T) string {
 	return "http://" + listen(t, func(connection net.Conn) {
+		if _, err := connection.Read(make([]byte, 4096)); err != nil {
+			return
+		}
 		ticker := time.NewTicker(100 * time.Millisecond)
 		defer ticker.Stop()
 		_, _ = io.WriteString(connection, "HTTP/1.1 200 OK\r\nA: ")
