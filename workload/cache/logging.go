@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"log"
 	"maps"
 	"strings"
 	"time"
@@ -30,6 +31,8 @@ func configureLogging(config configuration.Log) error {
 	logrus.SetReportCaller(config.ReportCaller)
 	logrus.SetFormatter(formatters[config.Formatter])
 	logrus.AddHook(staticFields(config.Fields))
+	log.SetFlags(0)
+	log.SetOutput(serverLog{}) // net/http's client writes there
 	return nil
 }
 

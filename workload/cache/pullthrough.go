@@ -146,7 +146,7 @@ func credentials(proxy configuration.Proxy, section UpstreamSection) upstream.Cr
 		return upstream.CredentialFiles(section.UsernameFile, section.PasswordFile)
 	case proxy.Exec != nil:
 		return upstream.CredentialHelper(proxy.Exec.Command, proxy.Exec.Lifetime)
-	case proxy.Username != "":
+	case proxy.Username != "" || proxy.Password != "":
 		return upstream.StaticCredentials(proxy.Username, proxy.Password)
 	default:
 		return nil
