@@ -32,7 +32,9 @@ func bootSpecs(w *world) {
 		for _, s := range secrets.Items {
 			if ofBootstrapProvider(s.OwnerReferences) && s.Data["value"] != nil {
 				machines++
-				Expect(strings.Count(string(s.Data["value"]), "/etc/systemd/system/"+stack.NodeUnit)).To(Equal(1), s.Name)
+				data := string(s.Data["value"])
+				Expect(strings.Count(data, "path: /etc/capi-registry-cache/")).To(Equal(1), s.Name)
+				Expect(strings.Count(data, "systemctl enable --now "+stack.NodeUnit)).To(Equal(1), s.Name)
 			}
 		}
 		Expect(machines).To(Equal(3))
