@@ -2,6 +2,7 @@ package cache_test
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -30,6 +31,15 @@ func serveStock(path string) error {
 		return err
 	}
 	return stock.ListenAndServe()
+}
+
+// freeAddress is one on loopback that nobody listens on.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().String()
 }
 
 // startStock starts a stock registry on the same configuration, and so the same store.
@@ -63,7 +73,7 @@ func TestAStockRegistryServesOurStoreAndWeServeItsStore(t *testing.T) {
 	g.Expect(p.terminate(t)()).To(Equal(0))
 	before := up.blobRequests()
 
-	const address = "127.0.0.1:47115"
+	address := freeAddress(t)
 	stop := startStock(t, filepath.Join(p.dir, "config.yml"), address)
 	pull(t, "http://"+address, "v1", ours)
 	g.Expect(up.blobRequests()).To(Equal(before), "all is in our store")
