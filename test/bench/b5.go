@@ -52,7 +52,7 @@ func (l *lab) b5(ctx context.Context) error {
 // workingSet makes the blobs and puts them into the library.
 func (l *lab) workingSet() ([]front.Content, error) {
 	progress("b5: generating blobs")
-	source := rand.New(rand.NewPCG(5, 6)) //nolint:gosec // it must repeat
+	source := rand.New(rand.NewPCG(5, 6))
 	blobs := make([]front.Content, l.scale.blobs)
 	for n := range blobs {
 		bytes := l.scale.smallest + source.Int64N(l.scale.largest-l.scale.smallest)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/capi-registry-cache/capi-registry-cache/test/bench/client"
 	"github.com/capi-registry-cache/capi-registry-cache/test/bench/front"
@@ -91,7 +92,8 @@ func (l *lab) fillByPulls(ctx context.Context, c *cache) error {
 func (l *lab) pullOnVolume(ctx context.Context, machine *node, c *cache, state string, verdict *nodeVerdicts) ([]string, error) {
 	pulled, slowest := 0, pulledBy{}
 	for n := range nodePulls {
-		i, err := smallImage(fmt.Sprintf("b6-volume-%s-%d-%d", c.short, len(state), n), oci, nodeLayers, nodeImageLayer)
+		name := fmt.Sprintf("b6-volume-%s-%s-%d", c.short, strings.ReplaceAll(state, " ", "-"), n)
+		i, err := smallImage(name, oci, nodeLayers, nodeImageLayer)
 		if err == nil {
 			err = l.push(ctx, i)
 		}

@@ -2,76 +2,66 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
+	"syscall"
 
-	"github.com/opencontainers/image-spec/specs-go"
-	imagev1 "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sync/errgroup"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/capi-registry-cache/capi-registry-cache/test/bench/client"
 	"github.com/capi-registry-cache/capi-registry-cache/test/bench/front"
 )
 
-// b7 pulls every kind of image, cold and once more without the upstream, asks for referrers, and pulls one very large blob.
+// b7 asks for everything that a registry has besides plain images, and for what the OCI distribution specification wants
+// of those that can be pulled from.
 func (l *lab) b7(ctx context.Context) error {
-	l.report.section("B7 Every kind of content",
-		"Each image is pulled cold, and once more while the upstream refuses connections; everything is hashed. The pull cases of the "+
-			"OCI distribution specification are tests of workload/cache.")
-	images, err := l.everyKind()
+	fixtures, err := l.newFixtures(ctx)
 	if err != nil {
 		return err
 	}
-	rows := [][]string{{"Content", "Cache", "Cold", "Without the upstream"}}
+	l.report.section("B7 What the specification has",
+		"The pull part of the OCI distribution specification's conformance tests, written as checks because its module is not served by the Go module proxy; "+
+			"first with an empty cache (\"cold\"), then again (\"warm\"). And formats: pulled by the harness with all digests checked, and by containerd.")
+	results := map[string][]checked{}
 	for _, p := range l.programs() {
-		more, err := l.pullKinds(ctx, p, images)
-		if err != nil {
+		progress("b7: %s", p.name)
+		if results[p.name], err = l.checksOf(ctx, p, fixtures); err != nil {
 			return err
 		}
-		rows = append(rows, more...)
+	}
+	rows := [][]string{{"Check", "Ours", "Stock"}}
+	var failed []string
+	for n, ours := range results[l.ours.name] {
+		rows = append(rows, []string{ours.name, ours.cell(), results[l.stock.name][n].cell()})
+		if ours.err != nil {
+			failed = append(failed, fmt.Sprintf("%s: %v", ours.name, ours.err))
+		}
 	}
 	l.report.table(rows)
+	l.report.bound(len(failed) == 0, "all checks pass: %s", listed(failed))
 	return l.hugeBlob(ctx)
 }
 
-type kindOfImage struct {
+// checked is a check and what came of it.
+type checked struct {
 	name string
-	image
+	err  error
 }
 
-// everyKind puts an image of each flavour, and an index of two of them, into the library.
-func (l *lab) everyKind() ([]kindOfImage, error) {
-	var all []kindOfImage
-	for _, k := range []struct {
-		name string
-		flavour
-	}{{"OCI image", oci}, {"Docker image (schema 2)", docker}, {"OCI image with zstd layers", zstandard}} {
-		i, err := smallImage(fmt.Sprintf("b7/%d", len(all)), k.flavour, 2, 100*kilobyte)
-		if err != nil {
-			return nil, err
-		}
-		l.add(i)
-		all = append(all, kindOfImage{k.name, i})
+func (c checked) cell() string {
+	if c.err != nil {
+		return "failed: " + shortened(c.err)
 	}
-	index, err := json.Marshal(imagev1.Index{
-		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: imagev1.MediaTypeImageIndex,
-		Manifests: []imagev1.Descriptor{
-			{MediaType: all[2].mediaType, Digest: all[2].manifest.Digest, Size: all[2].manifest.Size, Platform: &imagev1.Platform{OS: "linux", Architecture: "arm64"}},
-			{MediaType: all[0].mediaType, Digest: all[0].manifest.Digest, Size: all[0].manifest.Size, Platform: &client.Platform},
-		},
-	})
+	return "ok"
+}
+
+// checksOf makes all checks with a new cache and a new containerd.
+func (l *lab) checksOf(ctx context.Context, p program, f fixtures) ([]checked, error) {
+	machine, err := l.startContainerd(ctx, "b7-"+p.short)
 	if err != nil {
-		return nil, fmt.Errorf("encoding an index: %w", err)
+		return nil, err
 	}
-	multi := image{repository: all[0].repository, tag: "multi", mediaType: imagev1.MediaTypeImageIndex, manifest: front.Bytes(index)}
-	l.add(multi)
-	l.library.AddReferrers(all[0].repository, all[0].manifest.Digest.String(), imagev1.MediaTypeImageIndex, front.Bytes(index))
-	return append(all, kindOfImage{"OCI index of two platforms", multi}), nil
-}
-
-func (l *lab) pullKinds(ctx context.Context, p program, images []kindOfImage) ([][]string, error) {
+	defer machine.stop()
 	c, err := l.newCache(p, "")
 	if err != nil {
 		return nil, err
@@ -80,52 +70,54 @@ func (l *lab) pullKinds(ctx context.Context, p program, images []kindOfImage) ([
 	if _, err := c.start(ctx, startPatience); err != nil {
 		return nil, err
 	}
-	results := make([][2]error, len(images))
-	for n, i := range images {
-		progress("b7: %s, %s", p.name, i.name)
-		_, results[n][0] = c.pull(ctx, i.image, true)
-	}
-	referrers := c.get(ctx, "/v2/"+images[0].repository+"/referrers/"+images[0].manifest.Digest.String(), client.Expect{})
-	err = l.broken(front.Refused, func() error {
-		for n, i := range images {
-			_, results[n][1] = c.pull(ctx, i.image, true)
+	return l.checks(ctx, c, f, machine), ctx.Err()
+}
+
+func (l *lab) checks(ctx context.Context, c *cache, f fixtures, machine *node) []checked {
+	var results []checked
+	asker := client.New(c.url())
+	defer asker.Close()
+	for _, state := range []string{"cold", "warm"} {
+		for _, check := range conformance {
+			results = append(results, checked{state + ": " + check.name, check.run(ctx, asker, f)})
 		}
-		return ctx.Err()
-	})
-	var rows [][]string
-	var failures []error
-	for n, i := range images {
-		rows = append(rows, []string{i.name, p.name, outcome(results[n][0]), outcome(results[n][1])})
-		failures = append(failures, results[n][:]...)
 	}
-	rows = append(rows, []string{"Referrers", p.name, referrers.String(), "–"})
-	if p.ours {
-		failure := errors.Join(append(failures, referrers.Failure())...)
-		l.report.bound(failure == nil, "every kind of image is pulled cold and without the upstream, and referrers are answered: %s", orNone(failure))
+	for _, i := range f.formats {
+		_, err := c.pull(ctx, i.image, true)
+		results = append(results, checked{i.name + ", pulled by the harness", err})
+		results = append(results, checked{i.name + ", pulled by containerd from the cache alone", l.pullsFromCacheAlone(ctx, machine, c, i.image)})
 	}
-	return rows, err
+	return results
 }
 
-func outcome(err error) string {
-	if err != nil {
-		return "failed"
+func (l *lab) pullsFromCacheAlone(ctx context.Context, machine *node, c *cache, i image) error {
+	l.toNodes.Forget()
+	if result := machine.pull(ctx, c, i, nodePatience); result.err != nil {
+		return result.err
 	}
-	return "pulled"
+	if asked := l.toNodes.Counts().Sum(); asked != (front.Count{}) {
+		return fmt.Errorf("the node asked the upstream itself: %d GET, %d HEAD", asked.Gets, asked.Heads)
+	}
+	return nil
 }
 
-// hugeBlob lets three nodes pull one blob at the same moment, and one once more.
+// hugeBlob pulls a blob that is larger than the memory that a cache may use, twice.
 func (l *lab) hugeBlob(ctx context.Context) error {
-	const nodes = 3
-	i, err := largeImage("b7-huge", 1, l.scale.hugeBlob)
+	bytes := l.scale.hugeBlob
+	if err := l.checkSpace(2 * bytes); err != nil {
+		return err
+	}
+	progress("b7: generating a blob of %s", size(bytes))
+	blob, err := front.Random("b7 huge", bytes)
 	if err != nil {
 		return err
 	}
-	l.add(i)
-	l.report.paragraph("One blob of %s, for %d nodes at the same moment, and once more for one; one node hashes it.", size(l.scale.hugeBlob), nodes)
-	rows := [][]string{{"Cache", "Upstream bytes / blob bytes", "Cold", "First byte, slowest", "Again"}}
+	l.library.AddBlob(blob)
+	l.report.paragraph("A blob of %s, pulled twice by one client that checks its digest.", size(bytes))
+	rows := [][]string{{"Cache", "Cold", "Warm", "Upstream bytes / bytes", "Anonymous memory"}}
 	for _, p := range l.programs() {
-		progress("b7: %s, a blob of %s", p.name, size(l.scale.hugeBlob))
-		row, err := l.pullHuge(ctx, p, i, nodes)
+		progress("b7: %s, a blob of %s", p.name, size(bytes))
+		row, err := l.hugeBlobThrough(ctx, p, blob)
 		if err != nil {
 			return err
 		}
@@ -135,7 +127,7 @@ func (l *lab) hugeBlob(ctx context.Context) error {
 	return nil
 }
 
-func (l *lab) pullHuge(ctx context.Context, p program, i image, nodes int) ([]string, error) {
+func (l *lab) hugeBlobThrough(ctx context.Context, p program, blob front.Content) ([]string, error) {
 	c, err := l.newCache(p, "")
 	if err != nil {
 		return nil, err
@@ -145,32 +137,33 @@ func (l *lab) pullHuge(ctx context.Context, p program, i image, nodes int) ([]st
 		return nil, err
 	}
 	l.toCaches.Forget()
-	answers := make([]client.Answer, nodes)
-	var group errgroup.Group
-	began := time.Now()
-	for n := range nodes {
-		group.Go(func() error {
-			expect := client.Expect{Size: i.layer().Size}
-			if n == 0 {
-				expect.Digest = i.layer().Digest
-			}
-			answers[n] = c.get(ctx, i.layerPath(), expect)
-			return answers[n].Failure()
-		})
-	}
-	failure := group.Wait()
-	cold := time.Since(began)
-	asked := l.toCaches.Counts().Sum(front.Blob)
-	again := c.get(ctx, i.layerPath(), layerOf(i))
-	share := float64(asked.Bytes) / float64(i.layer().Size)
-	var first time.Duration
-	for _, a := range answers {
-		first = max(first, a.FirstByte)
-	}
+	watched, stop := context.WithCancel(ctx)
+	memory := watchMemory(watched, c.process)
+	path, expect := "/v2/b7/blobs/"+blob.Digest.String(), client.Expect{Digest: blob.Digest, Size: blob.Size}
+	cold := c.get(ctx, path, expect)
+	warm := c.get(ctx, path, expect)
+	stop()
+	highest := <-memory
+	cost := float64(l.toCaches.Counts().Sum(front.Blob).Bytes) / float64(blob.Size)
 	if p.ours {
-		failure = errors.Join(failure, again.Failure())
-		l.report.bound(failure == nil, "a blob of %s is whole and right: %s", size(i.layer().Size), orNone(failure))
-		l.report.bound(share <= upstreamOverhead, "it costs the upstream its bytes once: %.4f", share)
+		failures := errors.Join(cold.Failure(), warm.Failure())
+		l.report.bound(failures == nil, "a blob of %s is served, whole and right: %s", size(blob.Size), orNone(failures))
+		l.report.bound(cost <= upstreamOverhead, "it costs the upstream at most %.3f times its bytes: %.3f", upstreamOverhead, cost)
 	}
-	return []string{p.name, fmt.Sprintf("%.3f", share), took(cold), took(first), took(again.Took)}, nil
+	return []string{p.name, describeAnswer(cold), describeAnswer(warm), fmt.Sprintf("%.3f", cost), size(highest)}, ctx.Err()
 }
+
+// checkSpace makes sure that the disk of the run has room for so many bytes.
+func (l *lab) checkSpace(bytes int64) error {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(l.dir, &s); err != nil {
+		return fmt.Errorf("asking for the free space of %s: %w", l.dir, err)
+	}
+	if available := int64(s.Bavail) * s.Bsize; available < bytes {
+		return fmt.Errorf("%s has %s of free space; wanted is %s, or another directory by -dir", l.dir, size(available), size(bytes))
+	}
+	return nil
+}
+
+// missing is a digest that nothing has.
+var missing = digest.FromString("nothing has this content")

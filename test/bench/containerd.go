@@ -23,8 +23,8 @@ type node struct {
 }
 
 // startContainerd runs a containerd without CRI, whose image store is used through ctr.
-func (l *lab) startContainerd(ctx context.Context) (*node, error) {
-	n := &node{lab: l, dir: filepath.Join(l.dir, "containerd")}
+func (l *lab) startContainerd(ctx context.Context, name string) (*node, error) {
+	n := &node{lab: l, dir: filepath.Join(l.dir, "containerd-"+name)}
 	config, err := toml.Marshal(map[string]any{
 		"version": 3, "root": filepath.Join(n.dir, "root"), "state": filepath.Join(n.dir, "state"),
 		"grpc": map[string]any{"address": n.socket()},
@@ -89,10 +89,10 @@ func (n *node) certsDir(c *cache) (string, error) {
 		c.url(): map[string]any{"capabilities": []string{"pull", "resolve"}, "dial_timeout": "100ms"},
 	}})
 	if err == nil {
-		err = os.MkdirAll(filepath.Join(dir, registryHost), 0o755) //nolint:gosec // as on a node
+		err = os.MkdirAll(filepath.Join(dir, registryHost), 0o755)
 	}
 	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, registryHost, "hosts.toml"), content, 0o644) //nolint:gosec // as on a node
+		err = os.WriteFile(filepath.Join(dir, registryHost, "hosts.toml"), content, 0o644)
 	}
 	if err != nil {
 		return "", fmt.Errorf("writing hosts.toml: %w", err)
@@ -102,12 +102,21 @@ func (n *node) certsDir(c *cache) (string, error) {
 
 // pulledBy is what came of a pull by containerd.
 type pulledBy struct {
-	took time.Duration
-	err  error
+	took  time.Duration
+	err   error
+	again *pulledBy // the second try, if there was one
 }
 
 // String is the outcome in a table.
 func (p pulledBy) String() string {
+	text := p.outcome()
+	if p.again != nil {
+		text += "; again: " + p.again.outcome()
+	}
+	return text
+}
+
+func (p pulledBy) outcome() string {
 	switch {
 	case errors.Is(p.err, context.DeadlineExceeded):
 		return "unfinished > " + took(p.took)

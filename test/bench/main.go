@@ -122,7 +122,7 @@ func (l *lab) finish() error {
 	if l.out == "" {
 		_, err = os.Stdout.Write(text)
 	} else {
-		err = os.WriteFile(l.out, text, 0o644) //nolint:gosec // a report is for all to read
+		err = os.WriteFile(l.out, text, 0o644)
 	}
 	if err != nil {
 		return fmt.Errorf("writing the report: %w", err)

@@ -83,7 +83,7 @@ func newNamespace() (*os.File, error) {
 // inUpstream runs do, and what it starts, in the upstream's namespace.
 func (n *network) inUpstream(do func() error) error {
 	return onThread(func() error {
-		if err := unix.Setns(int(n.upstream.Fd()), unix.CLONE_NEWNET); err != nil { //nolint:gosec // a file descriptor fits
+		if err := unix.Setns(int(n.upstream.Fd()), unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("entering the upstream's network namespace: %w", err)
 		}
 		return do()

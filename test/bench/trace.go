@@ -10,7 +10,7 @@ const zipfExponent = 1.1
 
 // newTrace is which of so many blobs is pulled, pull by pull, always the same.
 func newTrace(blobs, pulls int) []int {
-	source := rand.New(rand.NewPCG(5, 5)) //nolint:gosec // it must repeat
+	source := rand.New(rand.NewPCG(5, 5))
 	zipf := rand.NewZipf(source, zipfExponent, 1, uint64(blobs-1))
 	rank := source.Perm(blobs)
 	trace := make([]int, pulls)
@@ -33,15 +33,16 @@ func idealHits(trace []int, sizes []int64, capacity int64) int {
 			hits++
 			continue
 		}
+		if sizes[blob] > capacity {
+			continue
+		}
 		for used+sizes[blob] > capacity && recent.Len() > 0 {
 			victim := recent.Remove(recent.Back()).(int)
 			delete(held, victim)
 			used -= sizes[victim]
 		}
-		if sizes[blob] <= capacity {
-			held[blob] = recent.PushFront(blob)
-			used += sizes[blob]
-		}
+		held[blob] = recent.PushFront(blob)
+		used += sizes[blob]
 	}
 	return hits
 }

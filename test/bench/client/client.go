@@ -90,7 +90,11 @@ func (a Answer) Failure() error {
 	if a.OK() {
 		return nil
 	}
-	return fmt.Errorf("%s after %d bytes and %s: %w", a, a.Bytes, a.Took.Round(time.Millisecond), errors.Join(a.Err, a.Wrong))
+	text := fmt.Sprintf("%s, %d bytes in %s", a, a.Bytes, a.Took.Round(time.Millisecond))
+	if reason := errors.Join(a.Err, a.Wrong); reason != nil {
+		return fmt.Errorf("%s: %w", text, reason)
+	}
+	return errors.New(text)
 }
 
 // Head asks for the header of path, which begins with /v2/.

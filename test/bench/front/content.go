@@ -55,7 +55,7 @@ type rule struct {
 
 func newRule(seed string) rule {
 	head := sha256.Sum256([]byte(seed))
-	return rule{head: head, offset: int64(binary.LittleEndian.Uint64(head[:8]) % poolSize)} //nolint:gosec // below poolSize
+	return rule{head: head, offset: int64(binary.LittleEndian.Uint64(head[:8]) % poolSize)}
 }
 
 // ReadAt implements io.ReaderAt.
