@@ -2,9 +2,9 @@ package bootstrap
 
 import (
 	"bytes"
-	"fmt"
 
 	"github.com/capi-registry-cache/capi-registry-cache/bootstrap/cloudinit"
+	"github.com/capi-registry-cache/capi-registry-cache/bootstrap/ignition"
 	"github.com/capi-registry-cache/capi-registry-cache/bootstrap/payload"
 )
 
@@ -45,9 +45,6 @@ func Inject(data []byte, formatHint string, v payload.Values) (result Result) {
 			result = pass("the parser gave up")
 		}
 	}()
-	if cloudinit.FormOf(data) == cloudinit.None {
-		return pass(fmt.Sprintf("format %s is not handled, user data of cloud-init is", format))
-	}
 	if len(v.Caches) == 0 {
 		return pass("no cache is known yet")
 	}
@@ -55,11 +52,23 @@ func Inject(data []byte, formatHint string, v payload.Values) (result Result) {
 	if err != nil {
 		return pass(err.Error())
 	}
-	out, err := cloudinit.Inject(data, files, payload.UnitName)
+	out, err := into(data, format, files)
 	if err != nil {
 		return pass(err.Error())
 	}
 	return Result{Data: out, Injected: true, Format: format, Files: paths(files)}
+}
+
+// into takes files to the reader of a format.
+func into(data []byte, format string, files []payload.File) ([]byte, error) {
+	if format != FormatIgnition {
+		return cloudinit.Inject(data, files, payload.UnitName)
+	}
+	packed, err := payload.Packed(files)
+	if err != nil {
+		return nil, err
+	}
+	return ignition.Inject(data, packed, payload.UnitName)
 }
 
 func paths(files []payload.File) []string {
@@ -70,6 +79,7 @@ func paths(files []payload.File) []string {
 	return paths
 }
 
+// recognise goes by the data; the hint names what nothing here reads.
 func recognise(data []byte, hint string) string {
 	if form := cloudinit.FormOf(data); form != cloudinit.None {
 		return string(form)
@@ -82,7 +92,7 @@ func recognise(data []byte, hint string) string {
 		return FormatGzip
 	case bytes.HasPrefix(head, []byte("{")):
 		return FormatIgnition
-	case hint != "" && hint != FormatCloudConfig:
+	case hint != "" && hint != FormatCloudConfig && hint != FormatIgnition:
 		return hint
 	}
 	return FormatUnknown

@@ -3,7 +3,8 @@ package bootstrap_test
 import (
 	"bytes"
 	"compress/gzip"
-	"strings"
+	"fmt"
+	"os"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -23,7 +24,10 @@ func TestInject_recognises_the_format_from_the_data(t *testing.T) {
 		"cloud-config of Jinja, no hint":   {"## template: jinja\n#cloud-config\nruncmd:\n- a\n", "", bootstrap.FormatCloudConfig, true},
 		"cloud-config under a wrong hint":  {"#cloud-config\n", "ignition", bootstrap.FormatCloudConfig, true},
 		"cloud-config that is not YAML":    {"#cloud-config\n{% if x %}\n", "cloud-config", bootstrap.FormatCloudConfig, false},
-		"Ignition":                         {`{"ignition":{"version":"2.3.0"}}`, "ignition", bootstrap.FormatIgnition, false},
+		"Ignition":                         {`{"ignition":{"version":"2.3.0"}}`, "ignition", bootstrap.FormatIgnition, true},
+		"Ignition under a wrong hint":      {` {"ignition":{"version":"3.4.0"}}`, "cloud-config", bootstrap.FormatIgnition, true},
+		"Ignition of a later version":      {`{"ignition":{"version":"4.0.0"}}`, "ignition", bootstrap.FormatIgnition, false},
+		"Ignition, its beginning":          {`{"ignition":{"version":"2.3.0"}`, "ignition", bootstrap.FormatIgnition, false},
 		"gzip":                             {"\x1f\x8b\x08\x00", "cloud-config", bootstrap.FormatGzip, false},
 		"MIME":                             {"Content-Type: multipart/mixed; boundary=x\nMIME-Version: 1.0\n\n", "", bootstrap.FormatMIME, false},
 		"a script":                         {"#!/bin/sh\n", "", bootstrap.FormatScript, true},
@@ -88,12 +92,30 @@ func TestInject_passes_data_through_when_the_values_do_not_serve(t *testing.T) {
 	}
 }
 
-func TestInject_user_data_of_four_caches_has_a_known_size(t *testing.T) {
+// fourCaches are more than most clusters have.
+func fourCaches() payload.Values {
 	var v payload.Values
-	for _, upstream := range []string{"docker.io", "quay.io", "registry.k8s.io", "ghcr.io"} {
-		v.Caches = append(v.Caches, payload.Cache{Upstream: upstream, Endpoint: "http://10.128.0.250:5000"})
+	for i, upstream := range []string{"docker.io", "quay.io", "registry.k8s.io", "ghcr.io"} {
+		v.Caches = append(v.Caches, payload.Cache{Upstream: upstream, Endpoint: fmt.Sprintf("http://10.128.0.%d:5000", 250-i)})
 	}
-	r := bootstrap.Inject([]byte("#cloud-config\n"), "", v)
-	t.Logf("%d bytes", len(r.Data))
-	NewWithT(t).Expect(len(r.Data)).To(BeNumerically("<=", 6<<10), strings.Split(string(r.Data), "\n")[0])
+	return v
+}
+
+func TestInject_user_data_of_four_caches_grows_by_less_than_6_KiB(t *testing.T) {
+	for name, path := range map[string]string{
+		"cloud-config": "cloudinit/testdata/join-worker.yaml",
+		"a script":     "cloudinit/testdata/script.txt",
+		"Ignition 2.3": "ignition/testdata/kubeadm-join-worker.ign",
+		"Ignition 3.4": "ignition/testdata/v3.4.ign",
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			data, err := os.ReadFile(path)
+			g.Expect(err).NotTo(HaveOccurred())
+			r := bootstrap.Inject(data, "", fourCaches())
+			g.Expect(r.Injected).To(BeTrue(), r.Reason)
+			t.Logf("%d bytes before, %d after, %d more", len(data), len(r.Data), len(r.Data)-len(data))
+			g.Expect(len(r.Data)-len(data)).To(BeNumerically("<=", 6<<10), "C6")
+		})
+	}
 }

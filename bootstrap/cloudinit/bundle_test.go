@@ -90,7 +90,7 @@ func (n *node) expectFiles(files []payload.File) {
 }
 
 func TestBundle_is_ours_wherever_it_stands(t *testing.T) {
-	NewWithT(t).Expect(payload.Owned(archivePath)).To(BeTrue())
+	NewWithT(t).Expect(payload.Owned(payload.ArchivePath)).To(BeTrue())
 }
 
 func TestBundle_installer_writes_every_file_under_every_shell(t *testing.T) {
@@ -110,7 +110,7 @@ func TestBundle_installer_writes_every_file_under_every_shell(t *testing.T) {
 	for name, shell := range map[string][]string{"dash": {"dash"}, "bash": {"bash", "--posix"}, "busybox": {"busybox", "sh"}} {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t)
-			n.write(payload.File{Path: archivePath, Mode: 0o644, Content: b.archive})
+			n.write(payload.File{Path: payload.ArchivePath, Mode: 0o644, Content: b.archive})
 			n.write(payload.File{Path: files[0].Path, Mode: 0o600, Content: []byte("old")})
 			n.runWith(string(installer), shell...)
 			n.expectFiles(files)
@@ -136,7 +136,7 @@ func TestBundle_script_does_the_same(t *testing.T) {
 	for name, shell := range map[string][]string{"dash": {"dash"}, "busybox": {"busybox", "sh"}} {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t)
-			n.runWith(b.script(), shell...)
+			n.runWith(b.script, shell...)
 			n.expect(files)
 		})
 	}
@@ -144,7 +144,7 @@ func TestBundle_script_does_the_same(t *testing.T) {
 
 func TestCommand_never_fails(t *testing.T) {
 	n := newNode(t)
-	cmd := exec.Command("/bin/sh", "-c", Command(unit))
+	cmd := exec.Command("/bin/sh", "-c", payload.InstallCommand(unit))
 	cmd.Env = []string{"CRC_ROOT=" + n.root, "PATH=/nowhere"}
 	out, err := cmd.CombinedOutput()
 	n.Expect(err).NotTo(HaveOccurred(), string(out))

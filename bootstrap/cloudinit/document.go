@@ -163,7 +163,7 @@ func (d *document) after(key string, t *text) int {
 // own tells whether an item of a list is ours.
 func own(key string, item *yaml.Node, unit string) bool {
 	if key == runcmd {
-		return item.Kind == yaml.ScalarNode && (item.Value == Command(unit) || item.Value == start(unit))
+		return item.Kind == yaml.ScalarNode && (item.Value == payload.InstallCommand(unit) || item.Value == payload.StartCommand(unit))
 	}
 	return payload.Owned(strings.TrimSpace(field(item, "path")))
 }

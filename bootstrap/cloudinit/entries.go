@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/capi-registry-cache/capi-registry-cache/bootstrap/payload"
 )
 
 // entry is an item of write_files: https://docs.cloud-init.io/en/latest/reference/modules.html#write-files.
@@ -20,7 +22,7 @@ type entry struct {
 // newEntry is the item that carries the archive.
 func newEntry(archive []byte) entry {
 	return entry{
-		Path:        archivePath,
+		Path:        payload.ArchivePath,
 		Owner:       "root:root",
 		Permissions: "0644",
 		Encoding:    "base64",

@@ -50,9 +50,6 @@ var starts = []struct {
 	{"#!", Script},
 }
 
-// Recognised tells whether data starts like a cloud-config, with or without the Jinja line before it.
-func Recognised(data []byte) bool { return FormOf(data) == CloudConfig }
-
 // FormOf tells the form of user data from its content, in the order in which cloud-init does: gzip, MIME, the first word.
 func FormOf(data []byte) Form {
 	head := data[:min(len(data), headSize)]

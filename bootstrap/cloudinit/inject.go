@@ -13,7 +13,7 @@ const maxLine = 64 << 10
 
 var (
 	errForm = errors.New("the user data has no form that is handled: cloud-config, script (#!), #include and other words " +
-		"of cloud-init, MIME, or gzip around one of them are accepted")
+		"of cloud-init, MIME, gzip around one of them, and Ignition are accepted")
 	errNoFiles = errors.New("there is no file to write")
 	errForeign = errors.New("the foreign part could not be shown to stay as it is")
 	errJinja   = errors.New("what Jinja makes of the document may be another one")

@@ -63,7 +63,7 @@ func someBundle(t testing.TB) *bundle {
 func redacted(b *bundle, data []byte) string {
 	return strings.NewReplacer(
 		base64.StdEncoding.EncodeToString(b.archive), "<archive>",
-		wrapped(b.archive), "<archive>\n",
+		payload.Base64Lines(b.archive), "<archive>\n",
 	).Replace(string(data))
 }
 
@@ -104,14 +104,14 @@ func foreignBytes(out []byte) string {
 	var kept []string
 	skip := 0
 	for _, l := range strings.SplitAfter(string(out), "\n") {
-		if strings.HasSuffix(l, "- path: "+archivePath+"\n") {
+		if strings.HasSuffix(l, "- path: "+payload.ArchivePath+"\n") {
 			skip = 5
 		}
 		if skip > 0 {
 			skip--
 			continue
 		}
-		if strings.Contains(l, Command(unit)) {
+		if strings.Contains(l, payload.InstallCommand(unit)) {
 			continue
 		}
 		kept = append(kept, l)

@@ -15,7 +15,7 @@ import (
 // ownPart is our part as it stands in a message.
 func ownPart(t testing.TB, m *message) string {
 	return m.delimiter + m.eol + "Content-Type: text/x-shellscript" + m.eol + `Content-Disposition: attachment; filename="0-capi-registry-cache"` +
-		m.eol + m.eol + someBundle(t).script() + m.eol
+		m.eol + m.eol + someBundle(t).script + m.eol
 }
 
 func TestInject_puts_its_part_behind_the_others_and_keeps_every_byte(t *testing.T) {
@@ -58,7 +58,7 @@ func TestInject_wraps_data_so_that_it_is_read_as_it_was(t *testing.T) {
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(m.read).To(HaveLen(2))
 			g.Expect(decoded(g, m.read[0])).To(Equal(data))
-			g.Expect(decoded(g, m.read[1])).To(Equal(someBundle(t).script()))
+			g.Expect(decoded(g, m.read[1])).To(Equal(someBundle(t).script))
 			again, err := Inject(out, someFiles(), unit)
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(string(again)).To(Equal(string(out)), "I4")

@@ -46,7 +46,7 @@ func (b *bundle) intoMessage(data []byte) ([]byte, error) {
 func (b *bundle) aroundText(data []byte) ([]byte, error) {
 	header, body := "Content-Type: text/plain\n\n", data
 	if bytes.ContainsFunc(data, func(r rune) bool { return (r < ' ' && r != '\n' && r != '\t') || r > '~' }) {
-		header, body = "Content-Type: text/plain\nContent-Transfer-Encoding: base64\n\n", []byte(wrapped(data))
+		header, body = "Content-Type: text/plain\nContent-Transfer-Encoding: base64\n\n", []byte(payload.Base64Lines(data))
 		read, err := io.ReadAll(base64.NewDecoder(base64.StdEncoding, bytes.NewReader(body)))
 		if err != nil || !bytes.Equal(read, data) {
 			return nil, errForeign
@@ -74,7 +74,7 @@ func (b *bundle) around(header, body []byte) ([]byte, error) {
 // behind is a message with our part behind the others.
 func (b *bundle) behind(m *message) ([]byte, error) {
 	own := m.delimiter + m.eol + "Content-Type: " + ownType + m.eol + "Content-Disposition: " + ownDisposition + m.eol + m.eol +
-		b.script() + m.eol
+		b.script + m.eol
 	out := slices.Concat(m.head, slices.Concat(m.parts...), []byte(own), m.tail)
 	after, err := readMessage(out)
 	if err != nil {
@@ -101,7 +101,7 @@ func (b *bundle) proveMessage(before, after *message) error {
 		!slices.EqualFunc(before.read, after.read[:last], samePart) {
 		return errForeign
 	}
-	if p := after.read[last]; !p.own() || p.header.Get("Content-Type") != ownType || string(p.body) != b.script() {
+	if p := after.read[last]; !p.own() || p.header.Get("Content-Type") != ownType || string(p.body) != b.script {
 		return errOwn
 	}
 	for _, p := range before.parts {

@@ -4,6 +4,8 @@ import (
 	"slices"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/capi-registry-cache/capi-registry-cache/bootstrap/payload"
 )
 
 // prove compares what was read before with what is read after: the foreign part must be equal, and ours be there once, the
@@ -17,7 +19,7 @@ func (b *bundle) prove(before, after *document) error {
 		return errOwn
 	}
 	var got entry
-	if items[0].Decode(&got) != nil || got != b.entry || commands[0].Value != Command(b.unit) {
+	if items[0].Decode(&got) != nil || got != b.entry || commands[0].Value != payload.InstallCommand(b.unit) {
 		return errOwn
 	}
 	return nil

@@ -53,12 +53,12 @@ func TestInject_result_is_read_by_the_docker_provider(t *testing.T) {
 					continue
 				}
 				first := written(g, s.text)[0]
-				g.Expect(first.Path).To(Equal(archivePath))
+				g.Expect(first.Path).To(Equal(payload.ArchivePath))
 				n.write(first)
 				break
 			}
 			command := commands(g, found)[0]
-			g.Expect(command).To(Equal([]string{"/bin/sh", "-c", Command(unit)}))
+			g.Expect(command).To(Equal([]string{"/bin/sh", "-c", payload.InstallCommand(unit)}))
 			n.run(command...)
 			n.expect(files)
 			for _, opener := range []string{"{{", "{%", "{#"} {

@@ -188,16 +188,16 @@ func (n *node) takePart(e *effect) {
 // takeEntries takes the first file and the first command, and does what they say.
 func (n *node) takeEntries(e *effect) {
 	n.Expect(e.Files).NotTo(BeEmpty(), fmt.Sprint(e.Warnings))
-	n.Expect(e.Files[0][:2]).To(Equal([]string{archivePath, "0644"}))
-	n.write(payload.File{Path: archivePath, Mode: 0o644, Content: n.text(e.Files[0][2])})
+	n.Expect(e.Files[0][:2]).To(Equal([]string{payload.ArchivePath, "0644"}))
+	n.write(payload.File{Path: payload.ArchivePath, Mode: 0o644, Content: n.text(e.Files[0][2])})
 	e.Files = e.Files[1:]
 	if e.Config[writeFiles] = e.Config[writeFiles].([]any)[1:]; len(e.Files) == 0 {
 		delete(e.Config, writeFiles)
 	}
 
 	list := e.Config[runcmd].([]any)
-	n.Expect(list[0]).To(Equal(Command(unit)))
-	script, ours := string(n.text(e.Scripts[runcmd])), "#!/bin/sh\n"+Command(unit)+"\n"
+	n.Expect(list[0]).To(Equal(payload.InstallCommand(unit)))
+	script, ours := string(n.text(e.Scripts[runcmd])), "#!/bin/sh\n"+payload.InstallCommand(unit)+"\n"
 	n.Expect(script).To(HavePrefix(ours))
 	if e.Config[runcmd] = list[1:]; len(list) == 1 {
 		delete(e.Config, runcmd)
@@ -205,7 +205,7 @@ func (n *node) takeEntries(e *effect) {
 	} else {
 		e.Scripts[runcmd] = base64.StdEncoding.EncodeToString([]byte("#!/bin/sh\n" + strings.TrimPrefix(script, ours)))
 	}
-	n.run("/bin/sh", "-c", Command(unit))
+	n.run("/bin/sh", "-c", payload.InstallCommand(unit))
 }
 
 func (n *node) text(encoded string) []byte {
