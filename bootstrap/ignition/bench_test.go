@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/coreos/ignition/v2/config/v3_3"
+
+	"github.com/capi-registry-cache/capi-registry-cache/bootstrap/payload"
 )
 
 // like is a config of at least n bytes like those that bootstrap providers emit.
@@ -35,7 +37,10 @@ func like(version string, n int) []byte {
 // BenchmarkInject is to be read against BenchmarkParse, which parses and marshals the same bytes once with the official types:
 // C6 asks for a ratio of at most 2.
 func BenchmarkInject(b *testing.B) {
-	files := someFiles()
+	files, err := payload.Packed(realFiles(b, "docker.io", "quay.io", "registry.k8s.io", "ghcr.io"))
+	if err != nil {
+		b.Fatal(err)
+	}
 	for _, kib := range []int{4, 64, 512} {
 		for _, version := range []string{"3.3.0", "2.3.0"} {
 			data := like(version, kib<<10)

@@ -24,7 +24,7 @@ func Inject(data []byte, files []payload.File, unit string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := newPart(files, unit)
+	p, err := partOf(files, unit)
 	if err != nil {
 		return nil, err
 	}

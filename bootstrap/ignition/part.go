@@ -1,11 +1,13 @@
 package ignition
 
 import (
+	"bytes"
 	"encoding/base64"
 	"fmt"
 	"path"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	base "github.com/coreos/butane/base/v0_1"
 	"github.com/coreos/butane/config/common"
@@ -41,17 +43,37 @@ type unit struct {
 	Contents string `json:"contents"`
 }
 
-// part is what is ours in a config.
+// part is what is ours in a config; nothing in it changes.
 type part struct {
+	given  []payload.File
 	files  []file
 	unit   unit
 	marked map[string]bool // our paths, and whether what is there carries our marker
 }
 
+// latest is the part that was made last, as all Machines of a cluster get the same one.
+var latest atomic.Pointer[part]
+
+func partOf(files []payload.File, unitName string) (*part, error) {
+	if p := latest.Load(); p != nil && p.unit.Name == unitName && slices.EqualFunc(p.given, files, sameFile) {
+		return p, nil
+	}
+	p, err := newPart(files, unitName)
+	if err != nil {
+		return nil, err
+	}
+	latest.Store(p)
+	return p, nil
+}
+
+func sameFile(a, b payload.File) bool {
+	return a.Path == b.Path && a.Mode == b.Mode && bytes.Equal(a.Content, b.Content)
+}
+
 // newPart writes our part as Butane, and takes it as the library translates it.
 func newPart(files []payload.File, unitName string) (*part, error) {
 	var c v1_0.Config
-	p := &part{marked: map[string]bool{}}
+	p := &part{given: slices.Clone(files), marked: map[string]bool{}}
 	for _, f := range files {
 		if !path.IsAbs(f.Path) || path.Clean(f.Path) != f.Path || strings.ContainsAny(f.Path, "\r\n\x00") {
 			return nil, fmt.Errorf("file %q: %w", f.Path, errPath)

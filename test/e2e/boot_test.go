@@ -11,6 +11,7 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	bootstrapv1 "sigs.k8s.io/cluster-api/api/bootstrap/kubeadm/v1beta2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/capi-registry-cache/capi-registry-cache/test/e2e/stack"
@@ -32,9 +33,7 @@ func bootSpecs(w *world) {
 		for _, s := range secrets.Items {
 			if ofBootstrapProvider(s.OwnerReferences) && s.Data["value"] != nil {
 				machines++
-				data := string(s.Data["value"])
-				Expect(strings.Count(data, "path: /etc/capi-registry-cache/")).To(Equal(1), s.Name)
-				Expect(strings.Count(data, "systemctl enable --now "+stack.NodeUnit)).To(Equal(1), s.Name)
+				expectPayloadOnce(s)
 			}
 		}
 		Expect(machines).To(Equal(3))
@@ -64,6 +63,18 @@ func bootSpecs(w *world) {
 			}
 		}
 	}, NodeTimeout(2*time.Minute))
+}
+
+// expectPayloadOnce looks for the files and for what starts the unit.
+func expectPayloadOnce(s corev1.Secret) {
+	GinkgoHelper()
+	file, unit := "path: /etc/capi-registry-cache/", "systemctl enable --now "+stack.NodeUnit
+	if string(s.Data["format"]) == string(bootstrapv1.Ignition) {
+		file, unit = `"path":"/etc/capi-registry-cache/`, `"name":"`+stack.NodeUnit+`"`
+	}
+	data := string(s.Data["value"])
+	Expect(strings.Count(data, file)).To(Equal(1), s.Name)
+	Expect(strings.Count(data, unit)).To(Equal(1), s.Name)
 }
 
 // expectWrittenAfterAnswer looks at the first answer and the first write that the unit tells of in its journal.

@@ -44,6 +44,22 @@ type containerdLine struct {
 	stack.JournalEntry
 }
 
+// create makes the cluster with two caches, and waits until its nodes are ready.
+func (w *world) create(ctx context.Context, cluster *stack.Cluster) {
+	GinkgoHelper()
+	w.cluster, w.began = cluster, time.Now()
+	w.one, w.two = env.Upstream("registry-one"), env.Upstream("registry-two")
+	clusters = append(clusters, cluster)
+	watching, stop := context.WithCancel(context.Background())
+	DeferCleanup(stop)
+	var err error
+	w.order, err = record(watching, cluster.Name, 2)
+	Expect(err).NotTo(HaveOccurred())
+	Expect(cluster.Create(ctx, cluster.RegistryCache(w.one, w.two))).To(Succeed())
+	Expect(cluster.WaitInitialized(ctx)).To(Succeed())
+	Expect(cluster.WaitReady(ctx)).To(Succeed())
+}
+
 func (w *world) key() client.ObjectKey {
 	return client.ObjectKey{Namespace: w.cluster.Name, Name: w.cluster.Name}
 }

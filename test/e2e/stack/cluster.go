@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	bootstrapv1 "sigs.k8s.io/cluster-api/api/bootstrap/kubeadm/v1beta2"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -31,8 +32,13 @@ const (
 type Cluster struct {
 	// Name is also the name of its namespace in the management cluster.
 	Name string
-	// Workers is the number of worker Machines.
+	// Workers is the number of worker Machines in a MachineDeployment.
 	Workers int32
+	// Pooled is the number of worker Machines in a MachinePool; 0 means that there is none.
+	Pooled int32
+	// Format is that of the bootstrap data of control plane and MachineDeployment, cloud-config if it is empty. A MachinePool
+	// always has cloud-config.
+	Format bootstrapv1.Format
 	// Client and Config reach the workload cluster, once WaitInitialized has returned.
 	Client client.WithWatch
 	Config *rest.Config
@@ -96,7 +102,7 @@ func (c *Cluster) WaitReady(ctx context.Context) error {
 		if err := c.createVolumes(ctx); err != nil {
 			return shorten(err.Error(), 200)
 		}
-		return nodesMissing(ctx, c.Client, int(c.Workers)+1)
+		return nodesMissing(ctx, c.Client, int(c.Workers+c.Pooled)+1)
 	})
 }
 

@@ -26,11 +26,15 @@ const (
 
 // objects are a Cluster and its templates, as a user of the Docker provider would write them.
 func (c *Cluster) objects() []client.Object {
-	return []client.Object{
+	objects := []client.Object{
 		c.infrastructure("DevCluster", map[string]any{"backend": map[string]any{"docker": map[string]any{}}}),
-		c.infrastructure("DevMachineTemplate", c.machineTemplateSpec()),
+		c.infrastructure("DevMachineTemplate", map[string]any{"template": map[string]any{"spec": machineSpec()}}),
 		c.bootstrapTemplate(), c.controlPlane(), c.machineDeployment(), c.cluster(),
 	}
+	if c.Pooled > 0 {
+		objects = append(objects, c.infrastructure("DevMachinePool", machineSpec()), c.poolConfig(), c.machinePool())
+	}
+	return objects
 }
 
 func (c *Cluster) meta() metav1.ObjectMeta {
@@ -81,6 +85,25 @@ func (c *Cluster) machineDeployment() *clusterv1.MachineDeployment {
 	}}
 }
 
+func (c *Cluster) machinePool() *clusterv1.MachinePool {
+	return &clusterv1.MachinePool{ObjectMeta: c.meta(), Spec: clusterv1.MachinePoolSpec{
+		ClusterName: c.Name,
+		Replicas:    &c.Pooled,
+		Template: clusterv1.MachineTemplateSpec{Spec: clusterv1.MachineSpec{
+			ClusterName:       c.Name,
+			Version:           KubernetesVersion,
+			Bootstrap:         clusterv1.Bootstrap{ConfigRef: c.ref(bootstrapv1.GroupVersion.Group, "KubeadmConfig")},
+			InfrastructureRef: c.ref(infrastructureGroup, "DevMachinePool"),
+		}},
+	}}
+}
+
+func (c *Cluster) poolConfig() *bootstrapv1.KubeadmConfig {
+	config := &bootstrapv1.KubeadmConfig{ObjectMeta: c.meta(), Spec: c.kubeadmConfig()}
+	config.Spec.Format = bootstrapv1.CloudConfig
+	return config
+}
+
 func (c *Cluster) bootstrapTemplate() *bootstrapv1.KubeadmConfigTemplate {
 	template := &bootstrapv1.KubeadmConfigTemplate{ObjectMeta: c.meta()}
 	template.Spec.Template.Spec = c.kubeadmConfig()
@@ -91,6 +114,7 @@ func (c *Cluster) bootstrapTemplate() *bootstrapv1.KubeadmConfigTemplate {
 // its pool of authorities for the first time, and they have directories for local volumes.
 func (c *Cluster) kubeadmConfig() bootstrapv1.KubeadmConfigSpec {
 	return bootstrapv1.KubeadmConfigSpec{
+		Format:            c.Format,
 		JoinConfiguration: bootstrapv1.JoinConfiguration{NodeRegistration: nodeRegistration()},
 		Files: []bootstrapv1.File{{
 			Path: upstreamAuthorityPath, Owner: "root:root", Permissions: "0644", Content: string(c.stack.authority.PEM),
@@ -108,10 +132,10 @@ func nodeRegistration() bootstrapv1.NodeRegistrationOptions {
 	}
 }
 
-// machineTemplateSpec loads the workload image into every node, as no registry has it.
-func (c *Cluster) machineTemplateSpec() map[string]any {
+// machineSpec loads the workload image into every node, as no registry has it.
+func machineSpec() map[string]any {
 	machine := map[string]any{"customImage": NodeImage, "preLoadImages": []any{WorkloadImage}}
-	return map[string]any{"template": map[string]any{"spec": map[string]any{"backend": map[string]any{"docker": machine}}}}
+	return map[string]any{"backend": map[string]any{"docker": machine}}
 }
 
 // infrastructure is an object of the Docker provider; its Go types are no dependency of this module.
