@@ -5,6 +5,9 @@ import (
 	"compress/gzip"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -117,5 +120,77 @@ func TestInject_user_data_of_four_caches_grows_by_less_than_6_KiB(t *testing.T) 
 			t.Logf("%d bytes before, %d after, %d more", len(data), len(r.Data), len(r.Data)-len(data))
 			g.Expect(len(r.Data)-len(data)).To(BeNumerically("<=", 6<<10), "C6")
 		})
+	}
+}
+
+// badInput is what a provider, an operator or a disk may make of bootstrap data.
+func badInput() map[string][]byte {
+	const h = "#cloud-config\n"
+	junk := make([]byte, 2<<20)
+	for i := range junk {
+		junk[i] = byte(i*i>>7 ^ i)
+	}
+	return map[string][]byte{
+		"binary junk":                      junk[:4096],
+		"2 MiB of junk":                    junk,
+		"2 MiB of junk in a cloud-config":  append([]byte(h), junk...),
+		"2 MiB of junk in Ignition":        append([]byte(`{"ignition":{"version":"3.0.0"},"x":"`), junk...),
+		"2 MiB in one line":                []byte(h + "a: " + strings.Repeat("x", 2<<20) + "\n"),
+		"2 MiB of commands":                []byte(h + "runcmd:\n" + strings.Repeat("- echo 0123456789\n", 2<<20/18)),
+		"2 MiB of brackets":                []byte(h + "a: " + strings.Repeat("[", 2<<20)),
+		"2 MiB of braces":                  []byte(strings.Repeat(`{"ignition":`, 2<<20/12)),
+		"zero bytes":                       make([]byte, 64),
+		"zero bytes in a cloud-config":     []byte(h + "runcmd:\n- a\x00b\n"),
+		"CRLF":                             []byte(strings.ReplaceAll(h+"runcmd:\n- a\n", "\n", "\r\n")),
+		"CRLF in parts":                    []byte(h + "runcmd:\r\n- a\n"),
+		"a byte order mark":                []byte("\ufeff" + h + "runcmd:\n- a\n"),
+		"tabs":                             []byte(h + "runcmd:\n\t- a\n"),
+		"anchors and aliases":              []byte(h + "x: &x [a]\nruncmd:\n- *x\n- &y b\n- *y\n"),
+		"an alias for the list":            []byte(h + "x: &x\n- a\nruncmd: *x\n"),
+		"a billion laughs":                 []byte(h + "a: &a [x,x]\nb: &b [*a,*a]\nc: &c [*b,*b]\nruncmd: [*c,*c]\n"),
+		"duplicate keys":                   []byte(h + "runcmd:\n- a\nruncmd:\n- b\n"),
+		"write_files that is not a list":   []byte(h + "write_files: {path: /a}\n"),
+		"storage.files that is not a list": []byte(`{"ignition":{"version":"3.0.0"},"storage":{"files":{}}}`),
+	}
+}
+
+func TestInject_bad_input_is_kept_to_the_byte_or_shown_to_survive(t *testing.T) {
+	for name, data := range badInput() {
+		t.Run(name, func(t *testing.T) {
+			r := bootstrap.Inject(slices.Clone(data), "cloud-config", values)
+			t.Logf("%s, injected %v: %s", r.Format, r.Injected, r.Reason)
+			survives(t, data, r)
+		})
+	}
+}
+
+func TestInject_damaged_samples_are_kept_to_the_byte_or_shown_to_survive(t *testing.T) {
+	samples, err := filepath.Glob("*/testdata/*.*")
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	for _, path := range samples {
+		t.Run(path, func(t *testing.T) {
+			whole, err := os.ReadFile(path)
+			NewWithT(t).Expect(err).NotTo(HaveOccurred())
+			for i := 0; i < len(whole); i += 1 + len(whole)/50 {
+				survives(t, whole[:i], bootstrap.Inject(slices.Clone(whole[:i]), "", values))
+				flipped := slices.Clone(whole)
+				flipped[i] ^= 0x20
+				survives(t, flipped, bootstrap.Inject(slices.Clone(flipped), "", values))
+			}
+		})
+	}
+}
+
+// survives wants data back as it was, or changed in a way that is stable and undone by nothing but a change of ours.
+func survives(t *testing.T, data []byte, r bootstrap.Result) {
+	t.Helper()
+	if !r.Injected {
+		if !bytes.Equal(r.Data, data) || r.Reason == "" {
+			t.Fatalf("passed through changed, or without a reason: %q", r.Reason)
+		}
+		return
+	}
+	if again := bootstrap.Inject(r.Data, "", values); !bytes.Equal(again.Data, r.Data) {
+		t.Fatalf("I4: %q\n%q", r.Data, again.Data)
 	}
 }
