@@ -144,10 +144,27 @@ func (d *document) withoutOwn(data []byte, unit string) *text {
 			if i+1 < len(v.Content) {
 				next = t.dash(v.Content[i+1].Line, v.Column)
 			}
-			t.remove(t.dash(item.Line, v.Column), next)
+			t.remove(t.dash(item.Line, v.Column), next, commentIndent(item, v.Column))
 		}
 	}
 	return t
+}
+
+// commentIndent is up to which indentation a line behind an item that starts with # is a comment: any, unless the item ends
+// with a block scalar, whose lines are deeper than a mapping's keys or the dash.
+func commentIndent(item *yaml.Node, dash int) int {
+	last := item
+	for len(last.Content) > 0 {
+		last = last.Content[len(last.Content)-1]
+	}
+	switch {
+	case last.Style&(yaml.LiteralStyle|yaml.FoldedStyle) == 0:
+		return maxLine
+	case item.Kind == yaml.MappingNode:
+		return dash + 1
+	default:
+		return dash - 1
+	}
 }
 
 // after is the line of the key that follows, or the end.

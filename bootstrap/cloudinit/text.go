@@ -61,9 +61,10 @@ func (t *text) dash(line, column int) int {
 	return line
 }
 
-// remove takes out the lines from first up to, not including, next; blank lines and comments before next stay.
-func (t *text) remove(first, next int) {
-	for next > first+1 && next <= t.end() && idle(t.lines[next-2]) {
+// remove takes out the lines from first up to, not including, next; blank lines and comments up to an indentation stay, where
+// they stand before next.
+func (t *text) remove(first, next, indent int) {
+	for next > first+1 && next <= t.end() && idle(t.lines[next-2], indent) {
 		next--
 	}
 	for i := first; i < next; i++ {
@@ -71,8 +72,9 @@ func (t *text) remove(first, next int) {
 	}
 }
 
-func idle(line string) bool {
-	return strings.TrimSpace(line) == "" || strings.HasPrefix(line, "#")
+func idle(line string, indent int) bool {
+	text := strings.TrimLeft(line, " ")
+	return strings.TrimSpace(line) == "" || (strings.HasPrefix(text, "#") && len(line)-len(text) <= indent)
 }
 
 // join does the edits.
