@@ -3,16 +3,17 @@
 #
 # Keeps containerd's hosts.toml files in step with the registry caches that answer.
 #   prepare  forget what we wrote, make containerd read the directory (before kubelet starts, bounded in time)
-#   run      probe, write, watch, withdraw; until SIGTERM
+#   run      probe, write, watch, withdraw; until SIGTERM, or until certs-dir changes (then prepare has to come first)
 #
 # Desired state, read again in every round:
 #   /etc/capi-registry-cache/certs-dir                    the directory that containerd reads, one line
 #   /etc/capi-registry-cache/upstreams/<upstream>/probe          URL that tells whether the cache answers, one line
+#   /etc/capi-registry-cache/upstreams/<upstream>/ca.crt         what its certificate is checked against, if not the system's
 #   /etc/capi-registry-cache/upstreams/<upstream>/hosts.toml     installed while it does
 #   /etc/capi-registry-cache/upstreams/<upstream>/fallback.toml  installed while it does not; absent: nothing is
 # Observed state: /run/capi-registry-cache/state, a line "<upstream> active|waiting|conflict|unsupported <why>" each.
 #
-# A file is ours when its first line is the marker. Nothing else is ever changed or removed.
+# A file is ours when its first line is the marker and it is no link. Nothing else there is ever changed or removed.
 set -u
 umask 022
 mark='# managed by capi-registry-cache'
@@ -20,41 +21,27 @@ root=${ROOT:-}
 etc=$root/etc/capi-registry-cache
 run=$root/run/capi-registry-cache
 drop=$root/etc/containerd/conf.d/99-capi-registry-cache.toml
+cfg='' old='' pids=''
 nl='
 '
 
 log() { printf '%s\n' "$*"; }
 
-# line FILE: its first line, nothing when there is none.
+# line FILE: sets l to its first line, to nothing when there is none.
 line() {
 	l=
 	[ ! -r "$1" ] || IFS= read -r l <"$1" || :
-	printf '%s' "$l"
 }
 
-ours() { [ -f "$1" ] && [ "$(line "$1")" = "$mark" ]; }
+ours() { [ -f "$1" ] && [ ! -L "$1" ] && line "$1" && [ "$l" = "$mark" ]; }
 
-# put SRC DST: by temporary file and rename, only when the content differs.
-put() {
-	[ "$(cat "$1")" != "$(cat "$2" 2>/dev/null)" ] || return 0
-	mkdir -p "${2%/*}" && cp "$1" "$2.tmp~" && mv -f "$2.tmp~" "$2" && log "$u: wrote $2" && return 0
-	rm -f "$2.tmp~"
-	return 1
-}
-
-# withdraw FILE: remove it and its directory, if nothing else is in there.
-withdraw() {
-	rm -f "$1" "$1.tmp~"
-	rmdir "${1%/*}" 2>/dev/null || :
-}
-
-# withdraw_but "DIR DIR …": withdraw all of ours, except those of the named directories.
+# withdraw_but "FILE FILE …": remove all of ours from the directory but these; hosts.toml goes before what it names.
 withdraw_but() {
-	for f in "$certs"/*/hosts.toml "$certs"/*/hosts.toml.tmp~; do
-		d=${f%/*}
-		case " $1 " in *" ${d##*/} "*) continue ;; esac
-		f=$d/hosts.toml
-		if ours "$f"; then withdraw "$f" && log "withdrew $f"; elif [ -f "$f.tmp~" ]; then rm -f "$f.tmp~"; fi
+	for f in "$certs"/*/hosts.toml "$certs"/*/ca.pem "$certs"/*/hosts.toml.tmp~ "$certs"/*/ca.pem.tmp~; do
+		case " $1 " in *" $f "*) continue ;; esac
+		case $f in *~) [ -f "$f" ] ;; *) ours "$f" ;; esac || continue
+		rm -f "$f" && log "withdrew $f"
+		rmdir "${f%/*}" 2>/dev/null
 	done
 }
 
@@ -65,113 +52,192 @@ unsupported() {
 	printf '%s\n' "$*" >"$run/unsupported"
 }
 
-# effective: containerd would read exactly the wanted directory, with the files as they are; sets dump and now.
+# locate: program and root configuration of the containerd that runs, else the usual ones.
+locate() {
+	containerd=containerd cfg=/etc/containerd/config.toml
+	pid=$(timeout 3 systemctl show --property MainPID --value containerd 2>/dev/null)
+	# shellcheck disable=SC2046 # words are wanted
+	set -- $(tr '\0' ' ' 2>/dev/null <"$root/proc/${pid:-0}/cmdline")
+	case ${1:-} in */containerd) containerd=$1 ;; esac
+	while [ $# -gt 0 ]; do
+		case $1 in
+		-c=* | -config=* | --config=*) cfg=${1#*=} ;;
+		-c | -config | --config) cfg=${2:-$cfg} ;;
+		esac
+		shift
+	done
+	cfg=$root$cfg
+	[ ! -L "$cfg" ] || cfg=$(readlink -f "$cfg")
+}
+
+# effective FILE: with it, containerd would read exactly the wanted directory; sets dump and now.
 effective() {
-	now=''
-	dump=$(timeout 3 containerd --config "$cfg" config dump 2>/dev/null) || return 1
+	if [ -e "$1" ]; then set -- --config "$1"; else set --; fi
+	dump=$(timeout 5 "$containerd" "$@" config dump 2>/dev/null) || dump=''
 	now=$(printf '%s\n' "$dump" | awk '/^ *\[/ { t = /cri(\.v1\.images)?.\.registry\]/ }
 		t && $1 == "config_path" { gsub(/["\047]/, "", $3); print $3; exit }')
 	[ "$now" = "$want" ]
 }
 
-restart() { timeout 10 systemctl restart containerd; }
+# others: all of the last dump that must stay as it is.
+others() { printf '%s\n' "$dump" | sed '/^ *imports = /d; /^ *config_path = /d'; }
 
-table() {
-	printf '%s\nversion = 2\n[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = "%s"\n' "$mark" "$want"
+proven() { effective "$1" && [ "$(others)" = "$before" ]; }
+
+# with_path: adds config_path to a configuration, in the table where its version wants it.
+with_path() {
+	awk -v key="config_path = \"$want\" $mark" '
+		/^[ \t]*version *=/ && !v { v = $0; gsub(/[^0-9]/, "", v) }
+		/^[ \t]*\[/ { t = /plugins\.["\047]?(io\.containerd\.)?(grpc\.v1\.)?cri(\.v1\.images)?["\047]?\.registry *\]/ }
+		t && /^[ \t]*config_path *=/ { next }
+		{ print }
+		t && /^[ \t]*\[/ { print key; key = "" }
+		END {
+			name = v > 2 ? "io.containerd.cri.v1.images" : v == 2 ? "io.containerd.grpc.v1.cri" : "cri"
+			if (key) printf "[plugins.\"%s\".registry]\n%s\n", name, key
+		}'
 }
 
-# import: name our drop-in in the root configuration, keeping all the rest of it.
-import() {
-	cp -p "$cfg" "$cfg.tmp~" || return 1
-	if grep -q '^ *imports *= *\[' "$cfg"; then
-		sed "s|^\( *imports *= *\[\)|\1\"$drop\", |" "$cfg" >"$cfg.tmp~"
+# section: containerd 1.x replaces the CRI section of the root configuration by that of a file which this imports, so it
+# has to be complete there; 2.x merges them.
+section() {
+	case $current in *cri.v1.images*) return 0 ;; esac
+	printf '%s\n' "$current" | awk '/^ *\[/ { t = /"io\.containerd\.grpc\.v1\.cri"/ } t'
+}
+
+drop_in() {
+	mkdir -p "${drop%/*}" &&
+		{ printf '%s\nversion = 2\n' "$mark" && section; } | (umask 077 && with_path >"$drop.tmp~") &&
+		mv -f "$drop.tmp~" "$drop" && proven "$cfg"
+}
+
+# edit: the root configuration, replaced only by what is proven.
+edit() {
+	if [ -e "$cfg" ]; then
+		[ -w "$cfg" ] && cp -p "$cfg" "$cfg.tmp~" && with_path <"$cfg" >"$cfg.tmp~"
 	else
-		{ printf 'imports = ["%s"] %s\n' "$drop" "$mark" && cat "$cfg"; } >"$cfg.tmp~"
-	fi && mv -f "$cfg.tmp~" "$cfg"
+		mkdir -p "${cfg%/*}" && printf '%s\nversion = 2\n' "$mark" | with_path >"$cfg.tmp~"
+	fi && proven "$cfg.tmp~" && mv -f "$cfg.tmp~" "$cfg"
+}
+
+# mend: by a drop-in rather than in the root configuration, but for 1.x, where it holds what could go stale.
+mend() {
+	current=$dump before=$(others)
+	for f in "$cfg" "$drop"; do
+		rm -f "$run/${f##*/}"
+		[ ! -e "$f" ] || cp -p "$f" "$run/${f##*/}" || return
+	done
+	: >"$run/mend"
+	case $current in
+	*cri.v1.images*) drop_in || { undo; edit; } ;;
+	*) edit || { undo; drop_in; } ;;
+	esac || { undo; rm -f "$run/mend"; return 1; }
+	mv "$run/mend" "$run/restart" # outlives a kill before the restart
 }
 
 undo() {
-	rm -f "$drop" "$cfg.tmp~"
-	if [ -f "$run/config.toml" ]; then cp "$run/config.toml" "$cfg"; elif ours "$cfg"; then rm -f "$cfg"; fi
+	for f in "$cfg" "$drop"; do
+		rm -f "$f.tmp~"
+		if [ ! -e "$run/${f##*/}" ]; then
+			rm -f "$f"
+		elif [ "$(cat "$f")" != "$(cat "$run/${f##*/}")" ]; then
+			cp -p "$run/${f##*/}" "$f.tmp~" && mv -f "$f.tmp~" "$f"
+		fi
+	done
 }
 
-# mend: a table of its own if there is no configuration, else a drop-in, imported if it is not yet.
-mend() {
-	rm -f "$run/config.toml"
-	if [ ! -e "$cfg" ] || ours "$cfg"; then
-		mkdir -p "${cfg%/*}" && table >"$cfg" && effective
-		return
-	fi
-	cp "$cfg" "$run/config.toml" && mkdir -p "${drop%/*}" && table >"$drop" || return 1
-	effective || { [ -w "$cfg" ] && import && effective; }
+restart() { timeout 10 systemctl restart containerd; }
+
+# shadowed: a directory that containerd reads now, would not any more, and that is not empty.
+shadowed() {
+	case $dump in *cri.v1.images*) set -- /etc/containerd/certs.d /etc/docker/certs.d ;; *) set -- ;; esac
+	for d in $(printf '%s' "$now" | tr : ' ') "$@"; do
+		[ "$d" = "$want" ] || [ -z "$(ls -A "$root$d" 2>/dev/null)" ] || { echo "$d" && return; }
+	done
 }
+
+# free: nothing that the kubelet started runs.
+free() {
+	state=$(printf '%s\n' "$dump" | sed -n 's/^state = .\(.*\).$/\1/p')
+	set -- "$root${state:-/run/containerd}"/io.containerd.runtime.v2.task/k8s.io/*
+	[ ! -e "$1" ]
+}
+
+holds() { printf '%s\n' "$dump" | grep -q "$1"; }
 
 # hindrance: why config_path must not be set here, if so.
 hindrance() {
-	set -- "$root"/run/containerd/io.containerd.runtime.v2.task/k8s.io/*
-	if [ -e "$1" ]; then
+	other=$(shadowed)
+	if ! command -v "$containerd" >/dev/null; then
+		echo 'containerd was not found'
+	elif [ -z "$dump" ]; then
+		echo "containerd does not read its own configuration $cfg"
+	elif holds '^ *disabled_plugins = .*cri'; then
+		echo "the CRI plugin is among the disabled_plugins of containerd"
+	elif ! chosen; then
+		echo "config_path of containerd is '$now', not '$want'"
+	elif holds 'registry\.mirrors\.' || holds 'registry\.configs\..*\.tls\]'; then
+		echo "containerd has registry.mirrors or registry.configs.*.tls, which config_path excludes: move them to $want"
+	elif [ -n "$other" ]; then
+		echo "$other holds files that containerd would no longer read: move them to $want"
+	elif ! free; then
 		echo "config_path is '$now' and containers run: drain, set it to '$want' and restart containerd, or replace the node"
-	elif printf '%s' "$dump" | grep -q 'registry\.mirrors\.'; then
-		echo "containerd has registry.mirrors, which config_path excludes: move them to $want"
-	else
-		for d in $(printf '%s' "$now:/etc/docker/certs.d" | tr : ' '); do
-			[ "$d" = "$want" ] || [ -z "$(ls -A "$root$d" 2>/dev/null)" ] ||
-				echo "$d holds files that containerd would no longer read: move them to $want"
-		done
 	fi
 }
 
+# chosen: config_path is unset, a list with the wanted directory, or what we set earlier: nobody chose another one.
+chosen() {
+	case $now in '' | "$want" | "$want":* | *:"$want" | *:"$want":*) return 0 ;; esac
+	grep -qsF "config_path = \"$now\" $mark" "$cfg" "$drop"
+}
+
 prepare() {
-	mkdir -p "$run"
-	rm -f "$run/unsupported"
 	withdraw_but ''
-	# shellcheck disable=SC2046 # the third word is wanted
-	set -- $(timeout 3 containerd --version 2>/dev/null)
-	version=${3:-}
-	[ -n "$version" ] || { unsupported 'containerd was not found'; return; }
-	cfg=/etc/containerd/config.toml
-	pid=$(timeout 3 systemctl show --property MainPID --value containerd 2>/dev/null)
-	arg=$(tr '\0' '\n' 2>/dev/null <"$root/proc/${pid:-0}/cmdline" |
-		sed -n -e 's/^--*c\(onfig\)\{0,1\}=//p' -e '/^--*c\(onfig\)\{0,1\}$/{n;p;}')
-	cfg=$root${arg:-$cfg}
-	[ ! -L "$cfg" ] || cfg=$(readlink -f "$cfg")
-	if effective && [ ! -e "$run/restart" ]; then return; fi
-	case ${version#v} in
-	2.*) ;;
-	*) unsupported "config_path of containerd $version is '$now', not '$want'"; return ;;
-	esac
-	case $now in
-	'' | "$want" | "$want":* | *:"$want" | *:"$want":*) ;;
-	*) unsupported "config_path of containerd is '$now', not '$want'"; return ;;
-	esac
+	rm -f "$run/unsupported" "$run/looked"
+	locate
+	[ ! -e "$run/mend" ] || { undo; rm -f "$run/mend"; }
+	if effective "$cfg" && [ ! -e "$run/restart" ]; then return; fi
 	why=$(hindrance)
-	[ -z "$why" ] || { unsupported "$why"; return; }
-	[ -n "$dump" ] || { unsupported "containerd does not read its own configuration $cfg"; return; }
-	: >"$run/restart" # outlives a kill between the change and the restart
-	if ! effective && ! mend; then
-		undo
-		rm -f "$run/restart"
-		unsupported "config_path of containerd $version could not be set to '$want', it is '$now'"
-		return
-	fi
-	if restart; then
+	if [ -n "$why" ]; then
+		unsupported "$why"
+	elif [ "$now" != "$want" ] && ! mend; then
+		unsupported "config_path of containerd could not be set to '$want' and all else left as it is"
+	elif restart; then
 		log "config_path set to $want, containerd restarted"
 	else
 		undo
 		restart
 		unsupported "containerd did not restart with config_path '$want', took it back"
 	fi
-	rm -f "$run/restart" "$run/config.toml"
+	rm -f "$run/restart"
+}
+
+# look: containerd was started again, perhaps with another configuration; what it lost is told, not mended.
+look() {
+	# shellcheck disable=SC3013 # dash and busybox know -nt
+	if [ -e "$run/looked" ] && [ ! "$root/run/containerd/containerd.sock" -nt "$run/looked" ]; then return; fi
+	: >"$run/looked"
+	locate
+	if effective "$cfg"; then
+		rm -f "$run/unsupported"
+	else
+		why=$(hindrance)
+		unsupported "${why:-"config_path of containerd is '$now', not '$want': restart this unit or the node"}"
+	fi
 }
 
 # ---- run ----
 
 # probe DIR: leaves $run/up/<upstream> when the cache answers; one that did until now is asked twice.
 probe() {
+	u=${1##*/}
+	line "$1/probe"
+	set -- --cacert "$1/ca.crt"
+	[ -f "$2" ] || set --
 	for i in 1 2; do
-		curl --silent --fail --noproxy '*' --connect-timeout 1 --max-time 2 --output /dev/null "$(line "$1/probe")" &&
-			: >"$run/up/${1##*/}" && return
-		was active "${1##*/}" && [ "$i" = 1 ] || return
+		curl --silent --fail --globoff --noproxy '*' --connect-timeout 1 --max-time 2 --output /dev/null "$@" "$l" &&
+			: >"$run/up/$u" && return
+		was active "$u" && [ "$i" = 1 ] || return
 		sleep 1
 	done
 }
@@ -181,13 +247,29 @@ was() { case $nl$old in *"$nl$2 $1"*) ;; *) return 1 ;; esac; }
 
 record() { new="$new$u $*$nl"; }
 
-# foreign FILE: something that is not ours rules this upstream already, hosts.toml or certificates.
+# put SRC NAME: into the upstream's directory, by temporary file and rename, only when the content differs.
+put() {
+	f=$certs/$dir/$2
+	if [ "$(cat "$1")" != "$(cat "$f" 2>/dev/null)" ]; then
+		mkdir -p "${f%/*}" && cp "$1" "$f.tmp~" && mv -f "$f.tmp~" "$f" && log "$u: wrote $f" || return
+	fi
+	keep="$keep $f"
+}
+
+# install DIR FILE: as hosts.toml. The CA goes with it, because containerd fails every pull while one is named and gone;
+# in a file *.crt it would be trusted for the upstream itself.
+install() {
+	{ [ ! -f "$1/ca.crt" ] || put "$1/ca.crt" ca.pem; } && put "$1/$2" hosts.toml
+}
+
+# foreign: something that is not ours rules this upstream already.
 foreign() {
-	for g in "$1" "$certs/$u/hosts.toml" "${1%/*}"/*.crt "${1%/*}"/*.cert "${1%/*}"/*.key; do
-		if [ -e "$g" ] && ! ours "$g"; then
-			conflict=$g
-			return 0
-		fi
+	for d in "$certs/$dir" "$certs/$u"; do
+		conflict=$d
+		[ ! -L "$d" ] || return 0
+		for conflict in "$d"/hosts.toml "$d"/ca.pem "$d"/*.crt "$d"/*.cert "$d"/*.key; do
+			{ [ ! -e "$conflict" ] && [ ! -L "$conflict" ]; } || ours "$conflict" || return 0
+		done
 	done
 	return 1
 }
@@ -196,30 +278,29 @@ foreign() {
 apply() {
 	u=${1##*/} dir=${1##*/}
 	case $u in *:*) dir=${u%:*}_${u##*:}_ ;; esac
-	f=$certs/$dir/hosts.toml url=$(line "$1/probe")
-	if [ -n "$why" ] || foreign "$f"; then
-		! ours "$f" || withdraw "$f"
-		if [ -n "$why" ]; then record unsupported "$why"; else record conflict "$conflict is not ours"; fi
-		return
-	fi
-	keep="$keep $dir"
-	if [ -f "$run/up/$u" ] && [ -f "$1/hosts.toml" ]; then
+	line "$1/probe"
+	url=$l
+	if [ -n "$why" ]; then
+		record unsupported "$why"
+	elif foreign; then
+		record conflict "$conflict is not ours"
+	elif [ -f "$run/up/$u" ] && [ -f "$1/hosts.toml" ]; then
 		was active "$u" || log "$u: cache $url answered"
-		if put "$1/hosts.toml" "$f"; then record active; else record waiting "cannot write $f"; fi
-		return
-	fi
-	record waiting "cache $url does not answer"
-	if [ -f "$1/fallback.toml" ]; then
-		put "$1/fallback.toml" "$f"
-	elif ours "$f"; then
-		withdraw "$f"
-		log "$u: cache $url does not answer, withdrew $f"
+		if install "$1" hosts.toml; then record active; else record waiting "cannot write to $certs/$dir"; fi
+	else
+		! was active "$u" || log "$u: cache $url does not answer"
+		record waiting "cache $url does not answer"
+		[ ! -f "$1/fallback.toml" ] || install "$1" fallback.toml
 	fi
 }
 
 round() {
-	new='' keep='' pids=''
-	why=$(line "$run/unsupported")
+	new='' keep=''
+	line "$etc/certs-dir"
+	case $l in '' | "$want") ;; *) stop ;; esac
+	look
+	line "$run/unsupported"
+	why=$l
 	command -v curl >/dev/null || why='curl was not found'
 	rm -f "$run"/up/*
 	for p in "$etc"/upstreams/*; do
@@ -228,6 +309,7 @@ round() {
 		pids="$pids $!"
 	done
 	wait
+	pids=''
 	for p in "$etc"/upstreams/*; do [ ! -d "$p" ] || apply "$p"; done
 	withdraw_but "$keep"
 }
@@ -243,17 +325,17 @@ publish() {
 stop() {
 	trap '' TERM INT
 	# shellcheck disable=SC2086 # a list
-	kill $pids 2>/dev/null
+	[ -z "$pids" ] || kill $pids 2>/dev/null
+	[ -z "$cfg" ] || [ ! -e "$run/mend" ] || { undo; rm -f "$run/mend"; }
 	withdraw_but ''
 	rm -f "$run"/up/* "$run"/state*
 	exit 0
 }
 
 run() {
-	old='' delay=2 pids=''
+	delay=2
 	mkdir -p "$run/up"
 	rm -f "$run"/state*
-	trap stop TERM INT
 	withdraw_but ''
 	while :; do
 		round
@@ -266,12 +348,15 @@ run() {
 		sleep "$delay" &
 		pids=$!
 		wait "$pids"
+		pids=''
 	done
 }
 
-want=$(line "$etc/certs-dir")
-want=${want:-/etc/containerd/certs.d}
+line "$etc/certs-dir"
+want=${l:-/etc/containerd/certs.d}
 certs=$root$want
+trap stop TERM INT
+mkdir -p "$run"
 case ${1:-run} in
 prepare) prepare ;;
 run) run ;;

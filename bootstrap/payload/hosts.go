@@ -17,11 +17,17 @@ type hosts struct {
 type host struct {
 	Capabilities []string `toml:"capabilities"`
 	DialTimeout  string   `toml:"dial_timeout"`
+	CA           string   `toml:"ca,omitempty"`
 }
 
-func hostsTOML(endpoint string) ([]byte, error) {
-	content, err := toml.Marshal(hosts{Host: map[string]host{
-		endpoint: {Capabilities: []string{"pull", "resolve"}, DialTimeout: dialTimeout},
-	}})
+// installedCA is relative to hosts.toml. No TLS setting may be there for an http endpoint: containerd then tries https.
+const installedCA = "ca.pem"
+
+func hostsTOML(endpoint string, ownCA bool) ([]byte, error) {
+	h := host{Capabilities: []string{"pull", "resolve"}, DialTimeout: dialTimeout}
+	if ownCA {
+		h.CA = installedCA
+	}
+	content, err := toml.Marshal(hosts{Host: map[string]host{endpoint: h}})
 	return append([]byte(Marker+"\n"), content...), err
 }

@@ -44,6 +44,9 @@ type Cache struct {
 	Upstream string
 	// Endpoint is the base URL of the cache, http(s)://host:port without a path.
 	Endpoint string
+	// CA is the PEM of the certificates that nodes trust for an https Endpoint, and for nothing else; when it is empty,
+	// those that the node trusts anyway.
+	CA []byte
 }
 
 // Values is everything that the files depend on.
@@ -104,15 +107,20 @@ func upstreamFiles(c Cache) ([]File, error) {
 	if err := checkEndpoint(c.Endpoint); err != nil {
 		return nil, fmt.Errorf("endpoint %q of upstream %s: %w", c.Endpoint, c.Upstream, err)
 	}
-	hosts, err := hostsTOML(c.Endpoint)
+	ca, err := trusted(c)
+	if err != nil {
+		return nil, fmt.Errorf("ca of upstream %s: %w", c.Upstream, err)
+	}
+	hosts, err := hostsTOML(c.Endpoint, ca != nil)
 	if err != nil {
 		return nil, fmt.Errorf("rendering hosts.toml of upstream %s: %w", c.Upstream, err)
 	}
 	dir := stateDir + "/upstreams/" + c.Upstream
-	return []File{
-		{Path: dir + "/probe", Mode: 0o644, Content: []byte(probeURL(c) + "\n")},
-		{Path: dir + "/hosts.toml", Mode: 0o644, Content: hosts},
-	}, nil
+	files := []File{{Path: dir + "/probe", Mode: 0o644, Content: []byte(probeURL(c) + "\n")}}
+	if ca != nil {
+		files = append(files, File{Path: dir + "/ca.crt", Mode: 0o644, Content: ca})
+	}
+	return append(files, File{Path: dir + "/hosts.toml", Mode: 0o644, Content: hosts}), nil
 }
 
 // probeURL names the upstream as containerd does, so that a cache which got the address of another one does not pass

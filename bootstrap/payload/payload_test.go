@@ -1,9 +1,12 @@
 package payload
 
 import (
+	"bytes"
+	"encoding/pem"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -46,6 +49,19 @@ func TestFiles_hosts_toml_names_the_cache_and_nothing_else(t *testing.T) {
 	}}}))
 }
 
+func TestFiles_of_a_cache_with_a_CA_of_its_own(t *testing.T) {
+	g := NewWithT(t)
+	ca := slices.Concat([]byte("subject=somebody else\n"), anotherCA)
+	files, err := Files(Values{Caches: []Cache{{Upstream: "docker.io", Endpoint: "https://10.0.0.1:5000", CA: ca}}})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(files[4]).To(Equal(File{
+		Path: "/etc/capi-registry-cache/upstreams/docker.io/ca.crt", Mode: 0o644, Content: slices.Concat([]byte(Marker+"\n"), anotherCA),
+	}))
+	var got hosts
+	g.Expect(toml.NewDecoder(bytes.NewReader(files[5].Content)).DisallowUnknownFields().Decode(&got)).To(Succeed())
+	g.Expect(got.Host["https://10.0.0.1:5000"].CA).To(Equal("ca.pem"))
+}
+
 func TestFiles_rejects_what_a_node_could_not_use(t *testing.T) {
 	for name, tc := range map[string]struct {
 		values Values
@@ -54,19 +70,41 @@ func TestFiles_rejects_what_a_node_could_not_use(t *testing.T) {
 		"relative directory":     {Values{CertsDir: "certs.d"}, `certsDir "certs.d"`},
 		"list of directories":    {Values{CertsDir: "/a:/b"}, `certsDir "/a:/b"`},
 		"directory with dots":    {Values{CertsDir: "/a/../b"}, `certsDir "/a/../b"`},
-		"upstream with a scheme": {Values{Caches: []Cache{{"https://docker.io", hub.Endpoint}}}, `upstream "https://docker.io"`},
-		"upstream as a path":     {Values{Caches: []Cache{{"a/../b", hub.Endpoint}}}, `upstream "a/../b"`},
-		"upstream of dots":       {Values{Caches: []Cache{{"..", hub.Endpoint}}}, `upstream ".."`},
+		"upstream with a scheme": {Values{Caches: []Cache{{Upstream: "https://docker.io", Endpoint: hub.Endpoint}}}, `upstream "https://docker.io"`},
+		"upstream as a path":     {Values{Caches: []Cache{{Upstream: "a/../b", Endpoint: hub.Endpoint}}}, `upstream "a/../b"`},
+		"upstream of dots":       {Values{Caches: []Cache{{Upstream: "..", Endpoint: hub.Endpoint}}}, `upstream ".."`},
 		"upstream twice":         {Values{Caches: []Cache{hub, hub}}, `upstream "docker.io": occurs twice`},
-		"endpoint, empty":        {Values{Caches: []Cache{{"docker.io", ""}}}, `endpoint ""`},
-		"endpoint, no scheme":    {Values{Caches: []Cache{{"docker.io", "10.0.0.1:5000"}}}, "is accepted"},
-		"endpoint with a path":   {Values{Caches: []Cache{{"docker.io", "http://10.0.0.1:5000/v2"}}}, "is accepted"},
-		"endpoint with a user":   {Values{Caches: []Cache{{"docker.io", "http://a@10.0.0.1:5000"}}}, "is accepted"},
+		"endpoint, empty":        {Values{Caches: []Cache{{Upstream: "docker.io", Endpoint: ""}}}, `endpoint ""`},
+		"endpoint, no scheme":    {Values{Caches: []Cache{{Upstream: "docker.io", Endpoint: "10.0.0.1:5000"}}}, "is accepted"},
+		"endpoint with a path":   {Values{Caches: []Cache{{Upstream: "docker.io", Endpoint: "http://10.0.0.1:5000/v2"}}}, "is accepted"},
+		"endpoint with a user":   {Values{Caches: []Cache{{Upstream: "docker.io", Endpoint: "http://a@10.0.0.1:5000"}}}, "is accepted"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			_, err := Files(tc.values)
 			g.Expect(err).To(MatchError(ContainSubstring(tc.reason)))
+		})
+	}
+}
+
+func TestFiles_rejects_a_CA_that_is_none_and_quotes_nothing_of_it(t *testing.T) {
+	key := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("secret")})
+	const endpoint = "https://10.0.0.1:5000"
+	for name, c := range map[string]Cache{
+		"without TLS":                   {Endpoint: hub.Endpoint, CA: anotherCA},
+		"no PEM":                        {Endpoint: endpoint, CA: []byte("secret")},
+		"a key":                         {Endpoint: endpoint, CA: key},
+		"a key after a certificate":     {Endpoint: endpoint, CA: slices.Concat(anotherCA, key)},
+		"PEM that is no certificate":    {Endpoint: endpoint, CA: bytes.ReplaceAll(key, []byte("PRIVATE KEY"), []byte("CERTIFICATE"))},
+		"cut off":                       {Endpoint: endpoint, CA: anotherCA[:len(anotherCA)/2]},
+		"something after a certificate": {Endpoint: endpoint, CA: slices.Concat(anotherCA, []byte("secret"))},
+		"blanks where a CA might be":    {Endpoint: endpoint, CA: []byte(" \n")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			c.Upstream = "docker.io"
+			_, err := Files(Values{Caches: []Cache{c}})
+			g.Expect(err).To(MatchError("ca of upstream docker.io: certificates in PEM, and nothing else, are accepted, for an https endpoint"))
 		})
 	}
 }

@@ -2,8 +2,10 @@ package payload
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 )
@@ -41,9 +43,9 @@ func TestRun_hosts_toml_exists_only_while_the_cache_answers(t *testing.T) {
 		n.Expect(n.certs()).To(BeEmpty(), "nobody watches any more")
 		n.Expect(n.state()).To(BeEmpty())
 		answered := "docker.io: cache " + probe + " answered\ndocker.io: wrote " + path + "\n"
-		n.Expect(n.log.String()).To(Equal(answered + "docker.io: cache " + probe + " does not answer, withdrew " + path + "\n" +
+		n.Expect(n.log.String()).To(Equal(answered + "docker.io: cache " + probe + " does not answer\nwithdrew " + path + "\n" +
 			answered + "withdrew " + path + "\n"))
-		n.Expect(n.read("curl.log")).To(ContainSubstring("--silent --fail --noproxy * --connect-timeout 1 --max-time 2"))
+		n.Expect(n.read("curl.log")).To(ContainSubstring("--silent --fail --globoff --noproxy * --connect-timeout 1 --max-time 2"))
 	})
 }
 
@@ -73,6 +75,8 @@ func TestRun_leaves_foreign_files_alone(t *testing.T) {
 	for name, tc := range map[string]struct{ path, state string }{
 		"hosts.toml":                       {"docker.io/hosts.toml", "docker.io conflict"},
 		"certificates":                     {"docker.io/client.cert", "docker.io conflict"},
+		"a file where our CA would be":     {"docker.io/ca.pem", "docker.io conflict"},
+		"certificates of a port":           {"registry.example:5443/ca.crt", "registry.example:5443 conflict"},
 		"hosts.toml of a port":             {"registry.example_5443_/hosts.toml", "registry.example:5443 conflict"},
 		"hosts.toml of a port, with colon": {"registry.example:5443/hosts.toml", "registry.example:5443 conflict"},
 	} {
@@ -121,7 +125,7 @@ func TestRun_follows_the_desired_state(t *testing.T) {
 		n.silence("up/10.0.0.1")
 		n.Eventually(func() string { return n.read(installed) }, patience).Should(Equal(Marker + "\n# fallback\n"))
 
-		n.Expect(os.RemoveAll(n.path("etc/capi-registry-cache/upstreams/docker.io"))).To(Succeed())
+		n.remove("etc/capi-registry-cache/upstreams/docker.io")
 		n.Eventually(n.state, patience).Should(Equal("registry.example:5443 active\n"))
 		n.Expect(n.certs()).To(ConsistOf("registry.example_5443_/hosts.toml"))
 		n.stop()
@@ -132,7 +136,7 @@ func TestRun_forgets_what_an_earlier_process_left(t *testing.T) {
 	t.Parallel()
 	eachShell(t, func(t *testing.T, shell []string) {
 		n := newNode(t, shell, hub)
-		for _, path := range []string{"docker.io/hosts.toml", "quay.io/hosts.toml", "ghcr.io/hosts.toml.tmp~"} {
+		for _, path := range []string{"docker.io/hosts.toml", "quay.io/hosts.toml", "quay.io/ca.pem", "ghcr.io/hosts.toml.tmp~", "ghcr.io/ca.pem.tmp~"} {
 			n.write(DefaultCertsDir+"/"+path, Marker+"\n")
 		}
 		n.start()
@@ -142,12 +146,121 @@ func TestRun_forgets_what_an_earlier_process_left(t *testing.T) {
 	})
 }
 
+func TestRun_changes_nothing_through_a_foreign_link(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct{ link, target string }{
+		"to a file":              {"docker.io/hosts.toml", "srv/hosts.toml"},
+		"to a file of ours":      {"docker.io/hosts.toml", "etc/capi-registry-cache/upstreams/docker.io/hosts.toml"},
+		"to nothing":             {"docker.io/hosts.toml", "srv/nothing"},
+		"to another's directory": {"docker.io", "srv"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t, shells["dash"], hub, other)
+			n.answer("up/10.0.0.1", "")
+			n.answer("up/10.0.0.2", "")
+			n.write("srv/hosts.toml", Marker+"\n# copied from elsewhere\n")
+			before := n.read(tc.target)
+			link := n.path(DefaultCertsDir + "/" + tc.link)
+			n.Expect(os.MkdirAll(filepath.Dir(link), 0o755)).To(Succeed())
+			n.Expect(os.Symlink(n.path(tc.target), link)).To(Succeed())
+			n.start()
+			n.Eventually(n.state, patience).Should(Equal("docker.io conflict " + link + " is not ours\nregistry.example:5443 active\n"))
+			n.rounds(2)
+			n.stop()
+			n.Expect(os.Readlink(link)).To(Equal(n.path(tc.target)))
+			n.Expect(n.read(tc.target)).To(Equal(before))
+		})
+	}
+}
+
+func TestRun_follows_a_linked_certs_directory(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, shells["dash"], hub)
+	n.answer("up/10.0.0.1", "")
+	for _, dir := range []string{"etc/containerd", "srv/certs.d"} {
+		n.Expect(os.MkdirAll(n.path(dir), 0o755)).To(Succeed())
+	}
+	n.Expect(os.Symlink(n.path("srv/certs.d"), n.path(DefaultCertsDir))).To(Succeed())
+	n.start()
+	n.Eventually(n.state, patience).Should(Equal("docker.io active\n"))
+	n.Expect(n.files("srv")).To(ConsistOf("certs.d/docker.io/hosts.toml"))
+	n.stop()
+	n.Expect(n.files("srv")).To(BeEmpty())
+	n.Expect(os.Readlink(n.path(DefaultCertsDir))).To(Equal(n.path("srv/certs.d")))
+}
+
+func TestRun_ends_when_the_directory_changes_so_that_containerd_is_prepared_for_it(t *testing.T) {
+	t.Parallel()
+	eachShell(t, func(t *testing.T, shell []string) {
+		n := newNode(t, shell, hub)
+		n.answer("up/10.0.0.1", "")
+		n.start()
+		n.Eventually(n.state, patience).Should(Equal("docker.io active\n"))
+		n.write("etc/capi-registry-cache/certs-dir", "/etc/certs.d\n")
+		n.Expect(n.process.Wait()).To(Succeed())
+		n.Expect(n.certs()).To(BeEmpty())
+
+		n.answer("path", "/etc/certs.d")
+		n.start()
+		n.Eventually(n.state, patience).Should(Equal("docker.io active\n"))
+		n.Expect(n.files("etc/certs.d")).To(ConsistOf("docker.io/hosts.toml"))
+		n.remove("etc/capi-registry-cache")
+		n.Eventually(func() []string { return n.files("etc/certs.d") }, patience).Should(BeEmpty(), "I8")
+		n.Expect(n.process.ProcessState).To(BeNil())
+		n.stop()
+	})
+}
+
+func TestRun_tells_when_containerd_restarts_without_the_directory(t *testing.T) {
+	t.Parallel()
+	eachShell(t, func(t *testing.T, shell []string) {
+		const socket = "run/containerd/containerd.sock"
+		n := newNode(t, shell, hub)
+		n.answer("up/10.0.0.1", "")
+		n.write(socket, "")
+		n.start()
+		n.Eventually(n.state, patience).Should(Equal("docker.io active\n"))
+		n.rounds(2)
+		restart := func(path string) {
+			n.answer("path", path)
+			later := time.Now().Add(time.Second)
+			n.Expect(os.Chtimes(n.path(socket), later, later)).To(Succeed())
+		}
+		restart("")
+		n.Eventually(n.state, patience).Should(Equal("docker.io unsupported config_path of containerd is '', not '" + DefaultCertsDir + "': restart this unit or the node\n"))
+		n.Expect(n.certs()).To(BeEmpty())
+		n.Expect(n.read("systemctl.log")).To(BeEmpty(), "this is no time to restart it")
+		restart(DefaultCertsDir)
+		n.Eventually(n.state, patience).Should(Equal("docker.io active\n"))
+		n.stop()
+	})
+}
+
+func TestRun_stopped_in_the_middle_of_a_round_leaves_nothing(t *testing.T) {
+	t.Parallel()
+	eachShell(t, func(t *testing.T, shell []string) {
+		n := newNode(t, shell, hub, other)
+		n.answer("up/10.0.0.1", "")
+		n.answer("up/10.0.0.2", "")
+		for i := range 10 {
+			n.start()
+			n.Eventually(func() int { return len(n.certs()) }, patience, "1ms").Should(BeNumerically(">", i%2))
+			n.stop()
+			n.Expect(n.certs()).To(BeEmpty())
+			n.Expect(n.temporary()).To(BeEmpty())
+			n.Expect(n.state()).To(BeEmpty())
+		}
+	})
+}
+
 func TestRun_writes_nothing_on_an_unsupported_node(t *testing.T) {
 	t.Parallel()
 	eachShell(t, func(t *testing.T, shell []string) {
 		n := newNode(t, shell, hub)
 		n.answer("up/10.0.0.1", "")
 		n.write("run/capi-registry-cache/unsupported", "for a reason\n")
+		n.write("run/capi-registry-cache/looked", "")
 		n.start()
 		n.Eventually(n.state, patience).Should(Equal("docker.io unsupported for a reason\n"))
 		n.Expect(n.certs()).To(BeEmpty())
