@@ -96,15 +96,17 @@ func TestInject_passes_data_through_when_the_values_do_not_serve(t *testing.T) {
 }
 
 // fourCaches are more than most clusters have.
-func fourCaches() payload.Values {
+func fourCaches(g *WithT) payload.Values {
+	ca, err := os.ReadFile("payload/testdata/ca.crt")
+	g.Expect(err).NotTo(HaveOccurred())
 	var v payload.Values
 	for i, upstream := range []string{"docker.io", "quay.io", "registry.k8s.io", "ghcr.io"} {
-		v.Caches = append(v.Caches, payload.Cache{Upstream: upstream, Endpoint: fmt.Sprintf("http://10.128.0.%d:5000", 250-i)})
+		v.Caches = append(v.Caches, payload.Cache{Upstream: upstream, Endpoint: fmt.Sprintf("https://10.128.0.%d:5000", 250-i), CA: ca})
 	}
 	return v
 }
 
-func TestInject_user_data_of_four_caches_grows_by_less_than_6_KiB(t *testing.T) {
+func TestInject_user_data_of_four_caches_with_TLS_grows_by_less_than_6_KiB(t *testing.T) {
 	for name, path := range map[string]string{
 		"cloud-config": "cloudinit/testdata/join-worker.yaml",
 		"a script":     "cloudinit/testdata/script.txt",
@@ -115,7 +117,7 @@ func TestInject_user_data_of_four_caches_grows_by_less_than_6_KiB(t *testing.T) 
 			g := NewWithT(t)
 			data, err := os.ReadFile(path)
 			g.Expect(err).NotTo(HaveOccurred())
-			r := bootstrap.Inject(data, "", fourCaches())
+			r := bootstrap.Inject(data, "", fourCaches(g))
 			g.Expect(r.Injected).To(BeTrue(), r.Reason)
 			t.Logf("%d bytes before, %d after, %d more", len(data), len(r.Data), len(r.Data)-len(data))
 			g.Expect(len(r.Data)-len(data)).To(BeNumerically("<=", 6<<10), "C6")

@@ -149,22 +149,3 @@ func TestCommand_never_fails(t *testing.T) {
 	out, err := cmd.CombinedOutput()
 	n.Expect(err).NotTo(HaveOccurred(), string(out))
 }
-
-func TestBundle_of_four_caches_stays_small(t *testing.T) {
-	g := NewWithT(t)
-	var v payload.Values
-	for _, upstream := range []string{"docker.io", "quay.io", "registry.k8s.io", "ghcr.io"} {
-		v.Caches = append(v.Caches, payload.Cache{Upstream: upstream, Endpoint: "https://10.128.0.250:5000"})
-	}
-	files, err := payload.Files(v)
-	g.Expect(err).NotTo(HaveOccurred())
-	const certificate = 800 // bytes of base64, for the CA of the caches
-	files = append(files, payload.File{Path: "/etc/capi-registry-cache/ca.crt", Mode: 0o644, Content: append(noise(certificate*3/4), '\n')})
-	for _, name := range []string{"join-worker.yaml", "script.txt"} {
-		in := read(t, name)
-		out, err := Inject(in, files, unit)
-		g.Expect(err).NotTo(HaveOccurred())
-		t.Logf("%s: %d bytes before, %d after, %d more", name, len(in), len(out), len(out)-len(in))
-		g.Expect(len(out)-len(in)).To(BeNumerically("<=", 6<<10), "C6")
-	}
-}

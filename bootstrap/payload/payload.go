@@ -138,13 +138,14 @@ func checkEndpoint(endpoint string) error {
 	return nil
 }
 
-// strip drops comment and blank lines but the first two, the interpreter and the marker.
+// strip drops indentation, which has no meaning in the script, and comment and blank lines but the first two, the interpreter
+// and the marker.
 func strip(script string) string {
 	lines := strings.SplitAfter(script, "\n")
 	kept := lines[:2:2]
 	for _, l := range lines[2:] {
 		if t := strings.TrimSpace(l); t != "" && !strings.HasPrefix(t, "#") {
-			kept = append(kept, l)
+			kept = append(kept, strings.TrimLeft(l, "\t"))
 		}
 	}
 	return strings.Join(kept, "")
