@@ -20,6 +20,7 @@ import (
 	"github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
 	"github.com/capi-registry-cache/capi-registry-cache/bootstrap"
 	"github.com/capi-registry-cache/capi-registry-cache/controllers"
+	"github.com/capi-registry-cache/capi-registry-cache/controllers/webhooks"
 )
 
 const injectCommand = "inject"
@@ -53,7 +54,10 @@ func inject(args []string, in io.Reader, out, messages io.Writer) int {
 }
 
 func newInjectCommand() *cobra.Command {
-	var manifests, format string
+	var (
+		manifests, format string
+		limits            webhooks.Limits
+	)
 	command := &cobra.Command{
 		Use:   injectCommand + " -f MANIFESTS < USER-DATA > RESULT",
 		Short: "Show what a new Machine's bootstrap data would become",
@@ -71,18 +75,19 @@ The exit code is 0 if the caches were injected, 3 if the data was passed through
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		RunE: func(command *cobra.Command, _ []string) error {
-			return preview(command, manifests, format)
+			return preview(command, manifests, format, limits)
 		},
 	}
 	command.Flags().StringVarP(&manifests, "filename", "f", "", "The file with the RegistryCache and its Cluster.")
 	command.Flags().StringVar(&format, "format", "", "What the bootstrap provider calls the data, such as cloud-config or ignition. It is recognised without.")
+	limits.AddFlags(command.Flags())
 	if err := command.MarkFlagRequired("filename"); err != nil {
 		panic(err) //nolint:forbidigo // the flag is defined above
 	}
 	return command
 }
 
-func preview(command *cobra.Command, path, format string) error {
+func preview(command *cobra.Command, path, format string, limits webhooks.Limits) error {
 	cluster, rc, err := readManifests(path)
 	if err != nil {
 		return err
@@ -91,25 +96,29 @@ func preview(command *cobra.Command, path, format string) error {
 	if err != nil {
 		return fmt.Errorf("reading the bootstrap data: %w", err)
 	}
-	result, err := controllers.Preview(cluster, rc, data, format)
+	result, err := controllers.Preview(cluster, rc, data, format, limits)
 	if err != nil {
 		return err
 	}
 	if _, err := command.OutOrStdout().Write(result.Data); err != nil {
 		return fmt.Errorf("writing the result: %w", err)
 	}
-	_, _ = fmt.Fprintln(command.ErrOrStderr(), summary(result, len(data)))
+	_, _ = fmt.Fprintln(command.ErrOrStderr(), summary(result, len(data), limits))
 	if !result.Injected {
 		return errPassedThrough
 	}
 	return nil
 }
 
-func summary(result bootstrap.Result, before int) string {
+func summary(result bootstrap.Result, before int, limits webhooks.Limits) string {
 	if !result.Injected {
 		return fmt.Sprintf("%s: passed through unchanged, %d bytes: %s", result.Format, before, result.Reason)
 	}
-	return fmt.Sprintf("%s: injected, %d bytes before, %d after, files: %s", result.Format, before, len(result.Data), strings.Join(result.Files, " "))
+	large := ""
+	if limits.Warn(before, len(result.Data)) {
+		large = fmt.Sprintf(" (over %d: some clouds take no more)", limits.WarnBytes)
+	}
+	return fmt.Sprintf("%s: injected, %d bytes before, %d after%s, files: %s", result.Format, before, len(result.Data), large, strings.Join(result.Files, " "))
 }
 
 // readManifests finds the one RegistryCache in a file, and its Cluster.

@@ -45,6 +45,14 @@ func TestInjectShowsWhatTheWebhookWouldDo(t *testing.T) {
 		"data that is not understood": {
 			manifests: previewCluster + previewCache, data: "\x00\x01", code: exitPassedThrough, out: "\x00\x01", message: "passed through unchanged",
 		},
+		"data that becomes too large": {
+			manifests: previewCluster + previewCache, data: userData, args: []string{"--bootstrap-data-max-bytes=1000"},
+			code: exitPassedThrough, out: userData, message: "bytes with them, at most 1000 are accepted",
+		},
+		"data that becomes large": {
+			manifests: previewCluster + previewCache, data: userData, args: []string{"--bootstrap-data-warn-bytes=1000"},
+			code: exitInjected, message: "(over 1000: some clouds take no more)",
+		},
 		"no cluster":              {manifests: previewCache, data: userData, code: exitBadUsage, message: "no Cluster"},
 		"no cache":                {manifests: previewCluster, data: userData, code: exitBadUsage, message: "0 RegistryCaches"},
 		"two caches":              {manifests: previewCluster + previewCache + previewCache, data: userData, code: exitBadUsage, message: "2 RegistryCaches"},

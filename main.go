@@ -219,6 +219,7 @@ func (o *options) addControllerFlags(fs *pflag.FlagSet) {
 	fs.IntVar(&o.controllers.RegistryCacheConcurrency, "registrycache-concurrency", 10, "Number of RegistryCaches to process simultaneously.")
 	fs.DurationVar(&o.controllers.UnreachableDeletionTimeout, "unreachable-deletion-timeout", controllers.DefaultUnreachableDeletionTimeout,
 		"Time that a deleted RegistryCache waits for a workload cluster that cannot be reached, before its objects there are given up.")
+	o.controllers.BootstrapData.AddFlags(fs)
 	fs.IntVar(&o.controllers.ClusterCacheConcurrency, "clustercache-concurrency", 100, "Number of clusters to connect to simultaneously.")
 	fs.Float32Var(&o.controllers.ClusterCacheClientQPS, "clustercache-client-qps", 20,
 		"Maximum queries per second to the API server of each workload cluster.")

@@ -43,12 +43,15 @@ type Options struct {
 	// UnreachableDeletionTimeout is how long a deleted RegistryCache waits for its objects in the workload
 	// cluster to be gone.
 	UnreachableDeletionTimeout time.Duration
+	// BootstrapData limits the size of bootstrap data with the caches in it. Nothing is told of large data if WarnBytes is 0.
+	BootstrapData webhooks.Limits
 	// SecretClient reads the kubeconfigs of workload clusters. The default reads from the cache of the manager.
 	SecretClient client.Reader
 }
 
 // SetupWithManager adds everything that runs to the manager.
 func SetupWithManager(ctx context.Context, mgr ctrl.Manager, o Options) error {
+	o.setDefaults()
 	clusters, err := clusterCache(ctx, mgr, o)
 	if err != nil {
 		return fmt.Errorf("setting up the ClusterCache: %w", err)
@@ -61,13 +64,19 @@ func SetupWithManager(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		WatchFilterValue:           o.WatchFilterValue,
 		UnreachableDeletionTimeout: o.UnreachableDeletionTimeout,
 	}
-	if reconciler.UnreachableDeletionTimeout == 0 {
-		reconciler.UnreachableDeletionTimeout = DefaultUnreachableDeletionTimeout
-	}
 	if err := reconciler.SetupWithManager(ctx, mgr, controller.Options{MaxConcurrentReconciles: o.RegistryCacheConcurrency}); err != nil {
 		return err
 	}
-	return webhooks.SetupWithManager(mgr)
+	return webhooks.SetupWithManager(ctx, mgr, o.BootstrapData)
+}
+
+func (o *Options) setDefaults() {
+	if o.UnreachableDeletionTimeout == 0 {
+		o.UnreachableDeletionTimeout = DefaultUnreachableDeletionTimeout
+	}
+	if o.BootstrapData.MaxBytes == 0 {
+		o.BootstrapData.MaxBytes = webhooks.DefaultMaxBytes
+	}
 }
 
 func clusterCache(ctx context.Context, mgr ctrl.Manager, o Options) (clustercache.ClusterCache, error) {

@@ -18,6 +18,11 @@ const (
 	// InstanceLabel holds the Service name of the cache that an object belongs to.
 	InstanceLabel = "app.kubernetes.io/instance"
 
+	// OptOutAnnotation on a bootstrap config keeps its Machines from being told of the caches. OptOutValue is the only value.
+	OptOutAnnotation = "addons.cluster.x-k8s.io/registry-cache"
+	// OptOutValue is the value of OptOutAnnotation.
+	OptOutValue = "skip"
+
 	// UpstreamAnnotation names the upstream of the cache that an object belongs to, as the spec gives it.
 	UpstreamAnnotation = "addons.cluster.x-k8s.io/registry-cache-upstream"
 )

@@ -11,13 +11,14 @@ import (
 	"k8s.io/client-go/tools/events"
 	"k8s.io/klog/v2"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+	"sigs.k8s.io/cluster-api/util/cache"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
 	"github.com/capi-registry-cache/capi-registry-cache/bootstrap"
-	"github.com/capi-registry-cache/capi-registry-cache/bootstrap/payload"
+	"github.com/capi-registry-cache/capi-registry-cache/controllers/nodepayload"
 )
 
 // BootstrapDataPath is where the webhook server answers for bootstrap data Secrets; config/webhook names it too.
@@ -30,29 +31,37 @@ const (
 	formatKey = "format"
 )
 
-// NotUnderstoodEventReason is the reason of the Event that tells of bootstrap data that was passed through unchanged.
-const NotUnderstoodEventReason = "BootstrapDataNotUnderstood"
-
 // +kubebuilder:rbac:groups=addons.cluster.x-k8s.io,resources=registrycaches,verbs=get;list;watch
 // +kubebuilder:rbac:groups="";events.k8s.io,resources=events,verbs=create;patch
 
 // SetupWithManager registers the handler of bootstrap data Secrets with the webhook server of the manager, whose
-// scheme must know corev1 and this project's API.
-func SetupWithManager(mgr ctrl.Manager) error {
+// scheme must know corev1 and this project's API. It remembers until ctx ends what it told in Events.
+func SetupWithManager(ctx context.Context, mgr ctrl.Manager, limits Limits) error {
 	mgr.GetWebhookServer().Register(BootstrapDataPath, &admission.Webhook{Handler: &bootstrapData{
+		limits:   limits,
 		cached:   mgr.GetClient(),
 		live:     mgr.GetAPIReader(),
 		decoder:  admission.NewDecoder(mgr.GetScheme()),
 		recorder: mgr.GetEventRecorder("registrycache-bootstrapdata"),
+		told:     cache.New[notice](ctx, eventLife),
 	}})
 	return nil
 }
 
 // bootstrapData handles the admission of bootstrap data Secrets.
 type bootstrapData struct {
+	limits       Limits
 	cached, live client.Reader
 	decoder      admission.Decoder
 	recorder     events.EventRecorder
+	told         cache.Cache[notice]
+}
+
+// injection is one request about the data of a Cluster that has caches.
+type injection struct {
+	req    admission.Request
+	secret *corev1.Secret
+	rc     *v1alpha1.RegistryCache
 }
 
 // Handle adds the node payload to the bootstrap data in the request. It always allows, see the package comment.
@@ -67,66 +76,66 @@ func (h *bootstrapData) Handle(ctx context.Context, req admission.Request) admis
 	if err != nil {
 		return failed(ctx, fmt.Errorf("reading RegistryCache %s: %w", key, err))
 	}
-	if len(nodeValues(rc).Caches) == 0 {
+	if len(nodepayload.Values(rc).Caches) == 0 {
 		log.V(4).Info("The Cluster has no cache with an address, bootstrap data stays as it is", "Cluster", klog.KRef(key.Namespace, key.Name))
 		return admission.Allowed("")
 	}
-	return h.respond(ctx, req, rc, Inject(rc, secret.Data[valueKey], string(secret.Data[formatKey])))
+	return h.inject(ctx, injection{req: req, secret: secret, rc: rc})
+}
+
+func (h *bootstrapData) inject(ctx context.Context, in injection) admission.Response {
+	format := string(in.secret.Data[formatKey])
+	skip, err := h.optedOut(ctx, in)
+	if err != nil {
+		return failed(ctx, err)
+	}
+	if skip {
+		ctrl.LoggerFrom(ctx).V(2).Info("Bootstrap data stays as it is, its bootstrap config opted out", "Cluster", klog.KObj(in.rc))
+		count(format, resultSkipped)
+		return admission.Allowed("")
+	}
+	limits := h.limits.within(in.secret)
+	return h.respond(ctx, in, Inject(in.rc, in.secret.Data[valueKey], format, limits))
 }
 
 // Inject returns what becomes of bootstrap data of the Cluster of rc. Format is the provider's word for it, "" if it has none.
-func Inject(rc *v1alpha1.RegistryCache, data []byte, format string) bootstrap.Result {
-	return bootstrap.Inject(data, format, nodeValues(rc))
+func Inject(rc *v1alpha1.RegistryCache, data []byte, format string, limits Limits) bootstrap.Result {
+	result := bootstrap.Inject(data, format, nodepayload.Values(rc))
+	if result.Injected && limits.refuse(len(data), len(result.Data)) {
+		reason := fmt.Sprintf("it would have %d bytes with them, at most %d are accepted", len(result.Data), limits.MaxBytes)
+		return bootstrap.Result{Data: data, Format: result.Format, Reason: reason}
+	}
+	return result
 }
 
 // registryCache reads from the cache of the manager, and from the API server while that is not filled. It returns nil
-// when there is no such RegistryCache or it is being deleted.
+// when there is no such RegistryCache.
 func (h *bootstrapData) registryCache(ctx context.Context, key client.ObjectKey) (*v1alpha1.RegistryCache, error) {
 	rc := &v1alpha1.RegistryCache{}
 	err := h.cached.Get(ctx, key, rc)
 	if err != nil && !apierrors.IsNotFound(err) {
 		err = h.live.Get(ctx, key, rc)
 	}
-	if apierrors.IsNotFound(err) || (err == nil && !rc.DeletionTimestamp.IsZero()) {
+	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
 	return rc, err
 }
 
-// nodeValues is what nodes are told: the caches that have an address, whether or not they already run.
-func nodeValues(rc *v1alpha1.RegistryCache) payload.Values {
-	if rc == nil {
-		return payload.Values{}
-	}
-	values := payload.Values{CertsDir: rc.Spec.Nodes.CertsDir}
-	for _, c := range rc.Status.Caches {
-		if c.Endpoint != "" {
-			values.Caches = append(values.Caches, payload.Cache{Upstream: c.Upstream, Endpoint: c.Endpoint})
-		}
-	}
-	return values
-}
-
-func (h *bootstrapData) respond(ctx context.Context, req admission.Request, rc *v1alpha1.RegistryCache, result bootstrap.Result) admission.Response {
-	log := ctrl.LoggerFrom(ctx).WithValues("Cluster", klog.KObj(rc), "format", result.Format)
+func (h *bootstrapData) respond(ctx context.Context, in injection, result bootstrap.Result) admission.Response {
+	log := ctrl.LoggerFrom(ctx).WithValues("Cluster", klog.KObj(in.rc), "format", result.Format)
 	if !result.Injected {
 		log.Info("Bootstrap data passed through unchanged, its Machine will not use the caches", "reason", result.Reason)
 		count(result.Format, resultPassedThrough)
-		h.tell(req, rc, result.Reason)
+		h.tell(in, PassedThroughEventReason, actionPassThrough, "was passed through unchanged, its Machine will not use the caches: "+result.Reason)
 		return admission.Allowed("")
 	}
 	log.Info("Registry caches injected into bootstrap data")
 	count(result.Format, resultInjected)
-	return admission.Patched("", jsonpatch.NewOperation("replace", "/data/"+valueKey, base64.StdEncoding.EncodeToString(result.Data)))
-}
-
-// tell records an Event of the RegistryCache, unless the request is a dry run, which must leave no trace.
-func (h *bootstrapData) tell(req admission.Request, rc *v1alpha1.RegistryCache, reason string) {
-	if req.DryRun != nil && *req.DryRun {
-		return
+	if before, after := len(in.secret.Data[valueKey]), len(result.Data); h.limits.Warn(before, after) {
+		h.tell(in, LargeEventReason, actionInject, fmt.Sprintf("grew from %d to %d bytes by the caches, over %d: some clouds take no more", before, after, h.limits.WarnBytes))
 	}
-	h.recorder.Eventf(rc, nil, corev1.EventTypeWarning, NotUnderstoodEventReason, "PassThrough",
-		"bootstrap data Secret %s was passed through unchanged, its Machine will not use the caches: %s", req.Name, reason)
+	return admission.Patched("", jsonpatch.NewOperation("replace", "/data/"+valueKey, base64.StdEncoding.EncodeToString(result.Data)))
 }
 
 func failed(ctx context.Context, err error) admission.Response {

@@ -15,9 +15,11 @@
 //
 // # What it does not do
 //
-// It never denies. Whatever goes wrong (no RegistryCache, no address yet, data that is not understood, an error), the
-// Secret is stored as it came: a cache must never stop a Machine from booting. What is not understood is counted in
-// capi_registry_cache_injections_total and told in an Event of the RegistryCache. User data is never logged.
+// It never denies. Whatever goes wrong (no RegistryCache, no address yet, data that is not understood or would become too
+// large, an error), the Secret is stored as it came: a cache must never stop a Machine from booting. What is passed through is
+// counted in capi_registry_cache_injections_total and told in an Event of the RegistryCache. User data is never logged.
+//
+// It leaves data alone whose bootstrap config opted out, see docs/bootstrap-data.md.
 //
 // A paused RegistryCache still takes part: pausing stops changes to the caches, which keep running at the addresses in
 // the status, so a Machine that is created meanwhile should use them. One that is being deleted does not.

@@ -13,6 +13,7 @@ import (
 const (
 	resultInjected      = "injected"
 	resultPassedThrough = "passed_through"
+	resultSkipped       = "skipped"
 	resultError         = "error"
 )
 

@@ -36,13 +36,15 @@ var endpoints = map[string]string{
 	"registry.example.com:5000": "http://[fd00::fa]:5000",
 }
 
+var limits = webhooks.Limits{MaxBytes: webhooks.DefaultMaxBytes, WarnBytes: webhooks.DefaultWarnBytes}
+
 func key(o client.Object) client.ObjectKey { return client.ObjectKeyFromObject(o) }
 
 // startWebhook runs a manager with nothing but the webhook.
 func startWebhook(t *testing.T) {
 	t.Helper()
 	mgr := env.NewManager(t)
-	NewWithT(t).Expect(webhooks.SetupWithManager(mgr)).To(Succeed())
+	NewWithT(t).Expect(webhooks.SetupWithManager(t.Context(), mgr, limits)).To(Succeed())
 	env.Start(t, mgr, true)
 }
 

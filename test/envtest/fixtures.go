@@ -19,7 +19,10 @@ import (
 // KubernetesVersion is the version of the Machines of test Clusters.
 const KubernetesVersion = "v1.36.3"
 
-var staticMachine = schema.GroupVersionKind{Group: "infrastructure.cluster.x-k8s.io", Version: capiVersion, Kind: "StaticMachine"}
+var (
+	staticMachine         = schema.GroupVersionKind{Group: "infrastructure.cluster.x-k8s.io", Version: capiVersion, Kind: "StaticMachine"}
+	staticMachineTemplate = staticMachine.GroupVersion().WithKind("StaticMachineTemplate")
+)
 
 // CreateNamespace creates a namespace of its own for a test. It is not removed: nothing here would finish that.
 func (e *Environment) CreateNamespace(t testing.TB) string {
@@ -59,8 +62,8 @@ func (e *Environment) MarkProvisioned(t testing.TB, cluster *clusterv1.Cluster) 
 }
 
 // CreateMachine creates a Machine with a KubeadmConfig of the same name, which is the name of its bootstrap data Secret,
-// and with infrastructure that is already there.
-func (e *Environment) CreateMachine(t testing.TB, cluster *clusterv1.Cluster, name string, controlPlane bool) *clusterv1.Machine {
+// and with infrastructure that is already there. mutate changes the KubeadmConfig before it is created.
+func (e *Environment) CreateMachine(t testing.TB, cluster *clusterv1.Cluster, name string, controlPlane bool, mutate ...func(*bootstrapv1.KubeadmConfig)) *clusterv1.Machine {
 	t.Helper()
 	g := gomega.NewWithT(t)
 	labels := map[string]string{clusterv1.ClusterNameLabel: cluster.Name}
@@ -88,10 +91,49 @@ func (e *Environment) CreateMachine(t testing.TB, cluster *clusterv1.Cluster, na
 	infrastructure.SetGroupVersionKind(staticMachine)
 	infrastructure.SetNamespace(cluster.Namespace)
 	infrastructure.SetName(name)
-	for _, o := range []client.Object{infrastructure, &bootstrapv1.KubeadmConfig{ObjectMeta: meta}, machine} {
+	config := &bootstrapv1.KubeadmConfig{ObjectMeta: *meta.DeepCopy()}
+	for _, m := range mutate {
+		m(config)
+	}
+	for _, o := range []client.Object{infrastructure, config, machine} {
 		g.Expect(e.Client.Create(t.Context(), o)).To(gomega.Succeed())
 	}
 	return machine
+}
+
+// CreateMachineSet creates a MachineSet of one Machine, with the bootstrap template given, which it creates too, and static
+// infrastructure. The Machine's bootstrap data Secret has the name of the Machine. mutate changes the MachineSet before it is created.
+func (e *Environment) CreateMachineSet(t testing.TB, cluster *clusterv1.Cluster, template *bootstrapv1.KubeadmConfigTemplate, mutate ...func(*clusterv1.MachineSet)) *clusterv1.MachineSet {
+	t.Helper()
+	g := gomega.NewWithT(t)
+	labels := map[string]string{"set": template.Name}
+	set := &clusterv1.MachineSet{
+		ObjectMeta: metav1.ObjectMeta{Namespace: cluster.Namespace, Name: template.Name, Labels: map[string]string{clusterv1.ClusterNameLabel: cluster.Name}},
+		Spec:       clusterv1.MachineSetSpec{ClusterName: cluster.Name, Replicas: ptr.To[int32](1), Selector: metav1.LabelSelector{MatchLabels: labels}},
+	}
+	set.Spec.Template.Labels = labels
+	set.Spec.Template.Spec = clusterv1.MachineSpec{
+		ClusterName: cluster.Name,
+		Version:     KubernetesVersion,
+		Bootstrap: clusterv1.Bootstrap{ConfigRef: clusterv1.ContractVersionedObjectReference{
+			APIGroup: bootstrapv1.GroupVersion.Group, Kind: "KubeadmConfigTemplate", Name: template.Name,
+		}},
+		InfrastructureRef: clusterv1.ContractVersionedObjectReference{
+			APIGroup: staticMachine.Group, Kind: staticMachineTemplate.Kind, Name: template.Name,
+		},
+	}
+	for _, m := range mutate {
+		m(set)
+	}
+	infrastructure := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"template": map[string]any{"spec": map[string]any{}}}}}
+	infrastructure.SetGroupVersionKind(staticMachineTemplate)
+	infrastructure.SetNamespace(cluster.Namespace)
+	infrastructure.SetName(template.Name)
+	template.Namespace = cluster.Namespace
+	for _, o := range []client.Object{infrastructure, template, set} {
+		g.Expect(e.Client.Create(t.Context(), o)).To(gomega.Succeed())
+	}
+	return set
 }
 
 // JoinNode creates the Node of a Machine, as its kubelet would. A control-plane Node makes Cluster API regard the control

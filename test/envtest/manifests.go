@@ -1,8 +1,9 @@
 package envtest
 
 import (
-	_ "embed"
+	"embed"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,10 +22,10 @@ const capiVersion = "v1beta2"
 // from kustomize.
 const contractLabel = "cluster.x-k8s.io/" + capiVersion
 
-//go:embed testdata/staticmachines.yaml
-var staticMachines []byte
+//go:embed testdata/*.yaml
+var infrastructure embed.FS
 
-// loadCRDs returns our CRDs, Cluster API's, and a kind that stands for the Machines of an infrastructure provider.
+// loadCRDs returns our CRDs, Cluster API's, and the kinds that stand for those of an infrastructure provider.
 func loadCRDs(root string) ([]*apiextensionsv1.CustomResourceDefinition, error) {
 	capi, err := capiFolder()
 	if err != nil {
@@ -44,11 +45,28 @@ func loadCRDs(root string) ([]*apiextensionsv1.CustomResourceDefinition, error) 
 		}
 		crds = append(crds, more...)
 	}
-	machines := &apiextensionsv1.CustomResourceDefinition{}
-	if err := yaml.UnmarshalStrict(staticMachines, machines); err != nil {
-		return nil, fmt.Errorf("reading testdata/staticmachines.yaml: %w", err)
+	static, err := readInfrastructure()
+	return append(crds, static...), err
+}
+
+func readInfrastructure() ([]*apiextensionsv1.CustomResourceDefinition, error) {
+	paths, err := fs.Glob(infrastructure, "testdata/*.yaml")
+	if err != nil {
+		return nil, err
 	}
-	return append(crds, machines), nil
+	crds := make([]*apiextensionsv1.CustomResourceDefinition, 0, len(paths))
+	for _, path := range paths {
+		content, err := infrastructure.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		crd := &apiextensionsv1.CustomResourceDefinition{}
+		if err := yaml.UnmarshalStrict(content, crd); err != nil {
+			return nil, fmt.Errorf("reading %s: %w", path, err)
+		}
+		crds = append(crds, crd)
+	}
+	return crds, nil
 }
 
 func serveOnly(crd *apiextensionsv1.CustomResourceDefinition, version string) {

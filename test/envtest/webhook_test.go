@@ -2,6 +2,7 @@ package envtest_test
 
 import (
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -153,15 +154,57 @@ func TestDataThatIsNotUnderstoodIsStoredUnchangedAndToldInAnEvent(t *testing.T) 
 	s := bootstrapSecret(namespace, "node", "c1", powershell)
 	g.Expect(env.Client.Create(t.Context(), s)).To(Succeed())
 	g.Expect(string(s.Data["value"])).To(Equal(powershell))
+	event := onlyEvent(t, namespace)
+	g.Expect(event.Reason).To(Equal(webhooks.PassedThroughEventReason))
+	g.Expect(event.Regarding.Name).To(Equal(rc.Name))
+	g.Expect(event.Related.Name).To(Equal("node"))
+	g.Expect(event.Note).To(And(ContainSubstring("Secret node"), Not(ContainSubstring("hunter2"))), "I7")
+}
+
+// onlyEvent waits for the first Event in a namespace.
+func onlyEvent(t *testing.T, namespace string) eventsv1.Event {
+	t.Helper()
+	g := NewWithT(t)
 	events := &eventsv1.EventList{}
 	g.Eventually(func() []eventsv1.Event {
 		g.Expect(env.Client.List(t.Context(), events, client.InNamespace(namespace))).To(Succeed())
 		return events.Items
 	}, timeout).Should(HaveLen(1))
-	event := events.Items[0]
-	g.Expect(event.Reason).To(Equal(webhooks.NotUnderstoodEventReason))
-	g.Expect(event.Regarding.Name).To(Equal(rc.Name))
-	g.Expect(event.Note).To(And(ContainSubstring("Secret node"), Not(ContainSubstring("hunter2"))), "I7")
+	return events.Items[0]
+}
+
+// I1: the API server takes no Secret over 1 MiB, all keys together.
+func TestDataThatWouldNotFitIntoItsSecretIsStoredUnchanged(t *testing.T) {
+	g := NewWithT(t)
+	startWebhook(t)
+	namespace := env.CreateNamespace(t)
+	awaitInjection(t, createRegistryCache(t, client.ObjectKey{Namespace: namespace, Name: "c1"}))
+	s := bootstrapSecret(namespace, "node", "c1", "")
+	s.Data["format"] = []byte("cloud-config")
+	large := data + "#" + strings.Repeat("x", corev1.MaxSecretSize-len(s.Data["format"])-len(data)-2) + "\n"
+	s.Data["value"] = []byte(large)
+	g.Expect(env.Client.Create(t.Context(), s)).To(Succeed())
+	g.Expect(string(s.Data["value"])).To(Equal(large))
+	g.Expect(onlyEvent(t, namespace).Reason).To(Equal(webhooks.PassedThroughEventReason))
+}
+
+// I4: the data of a MachinePool is rewritten as a whole with each rotation of its token; who rewrites what is there has ours in it.
+func TestAnUpdateOfDataThatCarriesThePayloadKeepsItOnce(t *testing.T) {
+	g := NewWithT(t)
+	startWebhook(t)
+	namespace := env.CreateNamespace(t)
+	rc := createRegistryCache(t, client.ObjectKey{Namespace: namespace, Name: "c1"})
+	awaitInjection(t, rc)
+	s := bootstrapSecret(namespace, "node", "c1", data)
+	g.Expect(env.Client.Create(t.Context(), s)).To(Succeed())
+	injected := string(s.Data["value"])
+	changed := strings.Replace(injected, "content: b", "content: c", 1)
+	g.Expect(changed).NotTo(Equal(injected))
+	s.Data["value"] = []byte(changed)
+	g.Expect(env.Client.Update(t.Context(), s)).To(Succeed())
+	g.Expect(string(s.Data["value"])).To(Equal(changed))
+	expectPayloadOnce(g, rc, s.Data["value"])
+	g.Expect(env.AdmissionRequests(namespace)).To(HaveLen(2), "the update reached the webhook too")
 }
 
 // I1: a Machine boots although the webhook is down.

@@ -1,0 +1,23 @@
+// Package nodepayload says what the nodes of a Cluster are told, however they are told: by the bootstrap data Secret at
+// admission, or by a Secret that a bootstrap template names.
+package nodepayload
+
+import (
+	"github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
+	"github.com/capi-registry-cache/capi-registry-cache/bootstrap/payload"
+)
+
+// Values are the caches that have an address, whether or not they already run. There are none if rc is nil or is being
+// deleted.
+func Values(rc *v1alpha1.RegistryCache) payload.Values {
+	if rc == nil || !rc.DeletionTimestamp.IsZero() {
+		return payload.Values{}
+	}
+	values := payload.Values{CertsDir: rc.Spec.Nodes.CertsDir}
+	for _, c := range rc.Status.Caches {
+		if c.Endpoint != "" {
+			values.Caches = append(values.Caches, payload.Cache{Upstream: c.Upstream, Endpoint: c.Endpoint})
+		}
+	}
+	return values
+}
