@@ -17,6 +17,7 @@ GOLANGCI_LINT := $(BIN)/golangci-lint-v2.15.0
 STATIC := go build -ldflags "-s -w"
 
 include test/kubernetes/kubernetes.mk
+include test/containerd/containerd.mk
 
 ##@ General
 
@@ -71,6 +72,10 @@ fuzz: ## Run each fuzz test for FUZZTIME.
 .PHONY: e2e
 e2e: stack ## Run the specs on real kind and CAPD clusters. LABELS=slow runs the long ones. Needs root and Docker's packages.
 	go test -tags e2e -count 1 -timeout 60m ./test/e2e -v -ginkgo.v -ginkgo.label-filter='$(LABELS)'
+
+.PHONY: e2e-containerd
+e2e-containerd: dockerd node-image runtime-binaries $(CONTAINERD_PROGRAMS) ## Run the node script on real containerd. LABELS=slow runs the versions in between. Needs root.
+	go test -tags e2e -count 1 -timeout 60m ./test/containerd -v -ginkgo.v -ginkgo.label-filter='$(LABELS)'
 
 .PHONY: demo
 demo: stack ## Show a cluster that pulls through its caches, on the stack of the e2e specs; it is left running.

@@ -11,6 +11,7 @@
 #   /etc/capi-registry-cache/upstreams/<upstream>/ca.crt         what its certificate is checked against, if not the system's
 #   /etc/capi-registry-cache/upstreams/<upstream>/hosts.toml     installed while it does
 #   /etc/capi-registry-cache/upstreams/<upstream>/fallback.toml  installed while it does not; absent: nothing is
+#   /etc/capi-registry-cache/upstreams/<upstream>/v1-….toml      instead of those, if present and containerd is 1.x
 # Observed state: /run/capi-registry-cache/state, a line "<upstream> active|waiting|conflict|unsupported <why>" each.
 #
 # A file is ours when its first line is the marker and it is no link. Nothing else there is ever changed or removed.
@@ -70,10 +71,11 @@ locate() {
 	[ ! -L "$cfg" ] || cfg=$(readlink -f "$cfg")
 }
 
-# effective FILE: with it, containerd would read exactly the wanted directory; sets dump and now.
+# effective FILE: with it, containerd would read exactly the wanted directory; sets dump, now, and v1 for containerd 1.x.
 effective() {
-	if [ -e "$1" ]; then set -- --config "$1"; else set --; fi
-	dump=$(timeout 5 "$containerd" "$@" config dump 2>/dev/null) || dump=''
+	[ -e "$1" ] || set -- /dev/null # 1.x prints no defaults without a file
+	dump=$(timeout 5 "$containerd" --config "$1" config dump 2>/dev/null) || dump=''
+	case $dump in *cri.v1.images*) v1='' ;; *) v1=v1- ;; esac
 	now=$(printf '%s\n' "$dump" | awk '/^ *\[/ { t = /cri(\.v1\.images)?.\.registry\]/ }
 		t && $1 == "config_path" { gsub(/["\047]/, "", $3); print $3; exit }')
 	[ "$now" = "$want" ]
@@ -101,8 +103,7 @@ with_path() {
 # section: containerd 1.x replaces the CRI section of the root configuration by that of a file which this imports, so it
 # has to be complete there; 2.x merges them.
 section() {
-	case $current in *cri.v1.images*) return 0 ;; esac
-	printf '%s\n' "$current" | awk '/^ *\[/ { t = /"io\.containerd\.grpc\.v1\.cri"/ } t'
+	[ -z "$v1" ] || printf '%s\n' "$current" | awk '/^ *\[/ { t = /"io\.containerd\.grpc\.v1\.cri"/ } t'
 }
 
 drop_in() {
@@ -128,10 +129,8 @@ mend() {
 		[ ! -e "$f" ] || cp -p "$f" "$run/${f##*/}" || return
 	done
 	: >"$run/mend"
-	case $current in
-	*cri.v1.images*) drop_in || { undo; edit; } ;;
-	*) edit || { undo; drop_in; } ;;
-	esac || { undo; rm -f "$run/mend"; return 1; }
+	if [ -z "$v1" ]; then drop_in || { undo; edit; }; else edit || { undo; drop_in; }; fi ||
+		{ undo; rm -f "$run/mend"; return 1; }
 	mv "$run/mend" "$run/restart" # outlives a kill before the restart
 }
 
@@ -150,8 +149,9 @@ restart() { timeout 10 systemctl restart containerd; }
 
 # shadowed: a directory that containerd reads now, would not any more, and that is not empty.
 shadowed() {
-	case $dump in *cri.v1.images*) set -- /etc/containerd/certs.d /etc/docker/certs.d ;; *) set -- ;; esac
-	for d in $(printf '%s' "$now" | tr : ' ') "$@"; do
+	defaults='/etc/containerd/certs.d /etc/docker/certs.d'
+	[ -z "$v1" ] || defaults=''
+	for d in $(printf '%s' "$now" | tr : ' ') $defaults; do
 		[ "$d" = "$want" ] || [ -z "$(ls -A "$root$d" 2>/dev/null)" ] || { echo "$d" && return; }
 	done
 }
@@ -193,7 +193,7 @@ chosen() {
 
 prepare() {
 	withdraw_but ''
-	rm -f "$run/unsupported" "$run/looked"
+	rm -f "$run/unsupported"
 	locate
 	[ ! -e "$run/mend" ] || { undo; rm -f "$run/mend"; }
 	if effective "$cfg" && [ ! -e "$run/restart" ]; then return; fi
@@ -212,7 +212,8 @@ prepare() {
 	rm -f "$run/restart"
 }
 
-# look: containerd was started again, perhaps with another configuration; what it lost is told, not mended.
+# look, at first and when containerd was started again, perhaps with another configuration: what it lost is told, not
+# mended.
 look() {
 	# shellcheck disable=SC3013 # dash and busybox know -nt
 	if [ -e "$run/looked" ] && [ ! "$root/run/containerd/containerd.sock" -nt "$run/looked" ]; then return; fi
@@ -220,7 +221,7 @@ look() {
 	locate
 	if effective "$cfg"; then
 		rm -f "$run/unsupported"
-	else
+	elif [ ! -e "$run/unsupported" ]; then
 		why=$(hindrance)
 		unsupported "${why:-"config_path of containerd is '$now', not '$want': restart this unit or the node"}"
 	fi
@@ -259,7 +260,9 @@ put() {
 # install DIR FILE: as hosts.toml. The CA goes with it, because containerd fails every pull while one is named and gone;
 # in a file *.crt it would be trusted for the upstream itself.
 install() {
-	{ [ ! -f "$1/ca.crt" ] || put "$1/ca.crt" ca.pem; } && put "$1/$2" hosts.toml
+	[ ! -f "$1/ca.crt" ] || put "$1/ca.crt" ca.pem || return
+	[ ! -f "$1/$v1$2" ] || set -- "$1" "$v1$2"
+	put "$1/$2" hosts.toml
 }
 
 # foreign: something that is not ours rules this upstream already.
@@ -335,7 +338,7 @@ stop() {
 run() {
 	delay=2
 	mkdir -p "$run/up"
-	rm -f "$run"/state*
+	rm -f "$run"/state* "$run/looked"
 	withdraw_but ''
 	while :; do
 		round

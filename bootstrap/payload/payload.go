@@ -76,8 +76,8 @@ func Files(v Values) ([]File, error) {
 	}
 	files := []File{
 		{Path: scriptPath, Mode: 0o755, Content: []byte(strip(script))},
-		{Path: unitPath, Mode: 0o644, Content: []byte(unit)},
-		{Path: stateDir + "/certs-dir", Mode: 0o644, Content: []byte(dir + "\n")},
+		data(unitPath, unit),
+		data(stateDir+"/certs-dir", dir+"\n"),
 	}
 	seen := map[string]bool{}
 	for _, c := range v.Caches {
@@ -111,17 +111,19 @@ func upstreamFiles(c Cache) ([]File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ca of upstream %s: %w", c.Upstream, err)
 	}
-	hosts, err := hostsTOML(c.Endpoint, ca != nil)
+	dir := stateDir + "/upstreams/" + c.Upstream
+	files := []File{data(dir+"/probe", probeURL(c)+"\n")}
+	if ca != "" {
+		files = append(files, data(dir+"/ca.crt", ca))
+	}
+	hosts, err := hostsFiles(dir, c.Endpoint, ca != "")
 	if err != nil {
 		return nil, fmt.Errorf("rendering hosts.toml of upstream %s: %w", c.Upstream, err)
 	}
-	dir := stateDir + "/upstreams/" + c.Upstream
-	files := []File{{Path: dir + "/probe", Mode: 0o644, Content: []byte(probeURL(c) + "\n")}}
-	if ca != nil {
-		files = append(files, File{Path: dir + "/ca.crt", Mode: 0o644, Content: ca})
-	}
-	return append(files, File{Path: dir + "/hosts.toml", Mode: 0o644, Content: hosts}), nil
+	return append(files, hosts...), nil
 }
+
+func data(path, content string) File { return File{Path: path, Mode: 0o644, Content: []byte(content)} }
 
 // probeURL names the upstream as containerd does, so that a cache which got the address of another one does not pass
 // for it.

@@ -38,15 +38,22 @@ func TestFiles_are_complete_and_in_order(t *testing.T) {
 
 func TestFiles_hosts_toml_names_the_cache_and_nothing_else(t *testing.T) {
 	g := NewWithT(t)
-	files, err := Files(Values{Caches: []Cache{{Upstream: "docker.io", Endpoint: "http://[fd00::fa]:5000"}}})
+	files, err := Files(Values{Caches: []Cache{hub, {Upstream: "quay.io", Endpoint: "http://[fd00::fa]:5000"}}})
 	g.Expect(err).NotTo(HaveOccurred())
-	content := files[len(files)-1].Content
-	g.Expect(string(content)).To(HavePrefix(Marker + "\n"))
-	var got map[string]any
-	g.Expect(toml.Unmarshal(content, &got)).To(Succeed())
-	g.Expect(got).To(Equal(map[string]any{"host": map[string]any{"http://[fd00::fa]:5000": map[string]any{
-		"capabilities": []any{"pull", "resolve"}, "dial_timeout": "100ms",
-	}}}))
+	for path, endpoint := range map[string]string{
+		"docker.io/hosts.toml":  hub.Endpoint,
+		"quay.io/hosts.toml":    "http://[fd00::fa]:5000",
+		"quay.io/v1-hosts.toml": "http://[fd00::fa]:5000",
+	} {
+		i := slices.IndexFunc(files, func(f File) bool { return strings.HasSuffix(f.Path, "/upstreams/"+path) })
+		g.Expect(string(files[i].Content)).To(HavePrefix(Marker + "\n"))
+		var got map[string]any
+		g.Expect(toml.Unmarshal(files[i].Content, &got)).To(Succeed())
+		g.Expect(got).To(Equal(map[string]any{"host": map[string]any{endpoint: map[string]any{
+			"capabilities": []any{"pull", "resolve"}, "dial_timeout": "100ms",
+		}}}))
+	}
+	g.Expect(files).To(HaveLen(3+2+3), "no second form where the first serves all versions")
 }
 
 func TestFiles_of_a_cache_with_a_CA_of_its_own(t *testing.T) {

@@ -132,6 +132,24 @@ func TestRun_follows_the_desired_state(t *testing.T) {
 	})
 }
 
+func TestRun_installs_the_form_that_containerd_1_x_reads(t *testing.T) {
+	t.Parallel()
+	six := Cache{Upstream: "quay.io", Endpoint: "http://[fd00::fa]:5000"}
+	for name, tc := range map[string]struct{ dump, form string }{"1.x": {dump1, "v1-hosts.toml"}, "2.x": {dump2, "hosts.toml"}} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t, shells["dash"], hub, six)
+			n.answer("dump", tc.dump)
+			n.answer("up/10.0.0.1", "")
+			n.answer("up/[fd00", "")
+			n.start()
+			n.Eventually(n.state, patience).Should(Equal("docker.io active\nquay.io active\n"))
+			n.Expect(n.read(DefaultCertsDir + "/quay.io/hosts.toml")).To(Equal(n.read("etc/capi-registry-cache/upstreams/quay.io/" + tc.form)))
+			n.Expect(n.read(DefaultCertsDir + "/docker.io/hosts.toml")).To(Equal(n.read("etc/capi-registry-cache/upstreams/docker.io/hosts.toml")))
+			n.stop()
+		})
+	}
+}
+
 func TestRun_forgets_what_an_earlier_process_left(t *testing.T) {
 	t.Parallel()
 	eachShell(t, func(t *testing.T, shell []string) {
@@ -259,8 +277,8 @@ func TestRun_writes_nothing_on_an_unsupported_node(t *testing.T) {
 	eachShell(t, func(t *testing.T, shell []string) {
 		n := newNode(t, shell, hub)
 		n.answer("up/10.0.0.1", "")
+		n.answer("path", "")
 		n.write("run/capi-registry-cache/unsupported", "for a reason\n")
-		n.write("run/capi-registry-cache/looked", "")
 		n.start()
 		n.Eventually(n.state, patience).Should(Equal("docker.io unsupported for a reason\n"))
 		n.Expect(n.certs()).To(BeEmpty())

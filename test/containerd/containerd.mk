@@ -6,8 +6,10 @@ CONTAINERD := $(BIN)/containerd
 CONTAINERD_V1 := v1.7.35
 CONTAINERD_V2 := v2.0.14 v2.1.9 v2.2.9 v2.3.4 v2.3.7
 
-.PHONY: containerd-versions
-containerd-versions: $(foreach v,debian $(CONTAINERD_V1) $(CONTAINERD_V2),$(CONTAINERD)/$(v)/containerd)
+CONTAINERD_PROGRAMS := $(CONTAINERD)/debian/containerd
+ifneq ($(LABELS),!slow)
+CONTAINERD_PROGRAMS += $(foreach v,$(CONTAINERD_V1) $(CONTAINERD_V2),$(CONTAINERD)/$(v)/containerd)
+endif
 
 # Built as the main module: go install refuses the go.mod of 1.7, which excludes versions. Modules are published with an
 # incomplete vendor folder.

@@ -33,6 +33,11 @@ func docker(ctx context.Context, args ...string) (string, error) {
 	return output(ctx, "docker", args...)
 }
 
+// Docker runs the Docker command line for specs that need no cluster; in may be nil.
+func Docker(ctx context.Context, in io.Reader, args ...string) (string, error) {
+	return feed(ctx, in, "docker", args...)
+}
+
 func shorten(s string, limit int) string {
 	if len(s) <= limit {
 		return s

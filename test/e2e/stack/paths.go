@@ -16,17 +16,17 @@ const (
 )
 
 // paths are the places of the repository that the stack reads and writes.
-type paths struct{ root string }
+type paths struct{ root, name string }
 
 // findPaths looks for the root of the repository, from the working directory upwards.
-func findPaths() (paths, error) {
+func findPaths(name string) (paths, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return paths{}, fmt.Errorf("finding the repository: %w", err)
 	}
 	for ; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
 		if _, err := os.Stat(filepath.Join(dir, "test", "kubernetes", "dockerd.sh")); err == nil {
-			return paths{root: dir}, nil
+			return paths{root: dir, name: name}, nil
 		}
 	}
 	return paths{}, errors.New("finding the repository: no directory above the working directory holds test/kubernetes")
@@ -41,7 +41,7 @@ func (p paths) program(name string) string { return p.in("bin", "kubernetes", "b
 
 // state is a file that outlives this process.
 func (p paths) state(elements ...string) string {
-	return filepath.Join(append([]string{p.root, "bin", "e2e"}, elements...)...)
+	return filepath.Join(append([]string{p.root, "bin", p.name}, elements...)...)
 }
 
 // logs is a file below the directory that a failed run leaves.

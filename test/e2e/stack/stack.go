@@ -28,8 +28,10 @@ type Stack struct {
 }
 
 // New returns a stack of which nothing runs yet, or what an earlier process left running.
-func New(out io.Writer) (*Stack, error) {
-	p, err := findPaths()
+func New(out io.Writer) (*Stack, error) { return newStack(out, "e2e") }
+
+func newStack(out io.Writer, name string) (*Stack, error) {
+	p, err := findPaths(name)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package stack
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -26,8 +27,8 @@ const (
 // network namespace over one store, one with TLS and one without. The servers can be stopped while the name still
 // resolves, so that a stopped upstream refuses connections at once, as a dead process behind a live address does.
 type Upstream struct {
-	stack *Stack
-	name  string
+	stack         *Stack
+	name, network string
 }
 
 // Upstreams are all registries of the stack.
@@ -36,7 +37,9 @@ func (s *Stack) Upstreams() []*Upstream {
 }
 
 // Upstream is one of the registries, by the first label of its host name.
-func (s *Stack) Upstream(name string) *Upstream { return &Upstream{stack: s, name: name} }
+func (s *Stack) Upstream(name string) *Upstream {
+	return &Upstream{stack: s, name: name, network: Network}
+}
 
 // Host is what image references begin with, host:port.
 func (u *Upstream) Host() string { return u.name + ".test:" + secretPort }
@@ -66,17 +69,21 @@ func (u *Upstream) create(ctx context.Context) error {
 	if state, _ := docker(ctx, "inspect", u.name, "--format", "{{.State.Status}}"); state == "running" {
 		return u.Start(ctx)
 	}
-	certificates := u.stack.paths.state("upstreams", u.name)
 	hosts := []string{strings.TrimSuffix(u.Host(), ":"+secretPort), strings.TrimSuffix(u.DirectHost(), ":"+secretPort)}
-	pair, err := u.stack.authority.serve(hosts...)
+	if _, err := docker(ctx, "run", "-d", "--name", u.name, "--label", upstreamLabel, "--network", u.network,
+		"--network-alias", hosts[0], "--network-alias", hosts[1], "--entrypoint", "/idle", upstreamImage); err != nil {
+		return err
+	}
+	addresses, err := u.addresses(ctx)
 	if err != nil {
 		return err
 	}
-	if err := pair.write(certificates); err != nil {
+	pair, err := u.stack.authority.serve(append(hosts, addresses...)...)
+	if err != nil {
 		return err
 	}
-	if _, err := docker(ctx, "run", "-d", "--name", u.name, "--label", upstreamLabel, "--network", Network,
-		"--network-alias", hosts[0], "--network-alias", hosts[1], "--entrypoint", "/idle", upstreamImage); err != nil {
+	certificates := u.stack.paths.state("upstreams", u.name)
+	if err := pair.write(certificates); err != nil {
 		return err
 	}
 	return u.createServers(ctx, certificates)
@@ -126,23 +133,44 @@ func (u *Upstream) waitUp(ctx context.Context) error {
 
 // base is the URL at which this host reaches the server without TLS.
 func (u *Upstream) base(ctx context.Context) (string, error) {
-	address, err := docker(ctx, "inspect", u.name, "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}")
-	return "http://" + address + ":" + plainPort, err
+	addresses, err := u.addresses(ctx)
+	if err != nil {
+		return "", err
+	}
+	return plainURL(addresses[0]), nil
+}
+
+func plainURL(address string) string { return "http://" + net.JoinHostPort(address, plainPort) }
+
+// addresses are those in the network, IPv4 first, IPv6 if the network has it.
+func (u *Upstream) addresses(ctx context.Context) ([]string, error) {
+	const format = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{.GlobalIPv6Address}}{{end}}"
+	printed, err := docker(ctx, "inspect", u.name, "--format", format)
+	addresses := strings.Fields(printed)
+	if err == nil && len(addresses) == 0 {
+		err = fmt.Errorf("upstream %s has no address", u.name)
+	}
+	return addresses, err
 }
 
 // removeUpstreams removes the containers and stores of all upstreams.
 func (s *Stack) removeUpstreams(ctx context.Context) error {
 	for _, u := range s.Upstreams() {
-		for _, container := range append(u.servers(), u.name) {
-			if _, err := docker(ctx, "rm", "-f", container); err != nil {
-				return err
-			}
-		}
-		if _, err := docker(ctx, "volume", "rm", "-f", u.name); err != nil {
+		if err := u.remove(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (u *Upstream) remove(ctx context.Context) error {
+	for _, container := range append(u.servers(), u.name) {
+		if _, err := docker(ctx, "rm", "-f", container); err != nil {
+			return err
+		}
+	}
+	_, err := docker(ctx, "volume", "rm", "-f", u.name)
+	return err
 }
 
 // buildUpstreamImage makes an image of the stock distribution registry, from nothing but its binary.
