@@ -18,6 +18,7 @@ STATIC := go build -ldflags "-s -w"
 
 include test/kubernetes/kubernetes.mk
 include test/containerd/containerd.mk
+include test/boot/boot.mk
 
 ##@ General
 
@@ -70,12 +71,19 @@ fuzz: ## Run each fuzz test for FUZZTIME.
 	while read -r name package; do echo "fuzz $$name $(FUZZTIME)"; go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x "$$package" || exit 1; done
 
 .PHONY: e2e
-e2e: stack ## Run the specs on real kind and CAPD clusters. LABELS=slow runs the long ones. Needs root and Docker's packages.
+e2e: e2e-boot e2e-containerd e2e-clusters ## Run all specs on real machines and clusters. LABELS=slow runs the long ones. Needs root and Docker's packages.
+
+.PHONY: e2e-clusters
+e2e-clusters: stack ## Run the specs on real kind and CAPD clusters.
 	go test -tags e2e -count 1 -timeout 60m ./test/e2e -v -ginkgo.v -ginkgo.label-filter='$(LABELS)'
 
 .PHONY: e2e-containerd
-e2e-containerd: dockerd node-image runtime-binaries $(CONTAINERD_PROGRAMS) ## Run the node script on real containerd. LABELS=slow runs the versions in between. Needs root.
+e2e-containerd: dockerd node-image runtime-binaries $(CONTAINERD_PROGRAMS) ## Run the node script on real containerd. LABELS=slow runs the versions in between.
 	go test -tags e2e -count 1 -timeout 60m ./test/containerd -v -ginkgo.v -ginkgo.label-filter='$(LABELS)'
+
+.PHONY: e2e-boot
+e2e-boot: boot-image ## Boot machines with bootstrap data of every kind. LABELS=slow boots the others.
+	go test -tags e2e -count 1 -timeout 30m ./test/boot -v -ginkgo.v -ginkgo.label-filter='$(LABELS)'
 
 .PHONY: demo
 demo: stack ## Show a cluster that pulls through its caches, on the stack of the e2e specs; it is left running.
