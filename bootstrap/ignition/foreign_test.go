@@ -101,7 +101,7 @@ func TestInject_keeps_version_and_value_of_everything_foreign_as_JSON(t *testing
 			g.Expect(slices.Concat(files, units)).To(BeEmpty())
 			after, files, units := apart(generic(g, inForce(g, out)))
 			g.Expect(after).To(Equal(before))
-			g.Expect(files).To(HaveLen(6))
+			g.Expect(files).To(HaveLen(8))
 			g.Expect(units).To(HaveLen(1))
 		})
 	}
@@ -127,7 +127,7 @@ func TestInject_result_is_read_by_the_official_parser_of_its_version(t *testing.
 			before, _, _ := seen(in)
 			after, files, units := seen(out)
 			g.Expect(after).To(Equal(before))
-			g.Expect(files).To(HaveLen(6))
+			g.Expect(files).To(HaveLen(8))
 			for _, f := range files {
 				g.Expect(f).To(HaveKeyWithValue("mode", Or(Equal(json.Number("420")), Equal(json.Number("493")))))
 			}

@@ -48,22 +48,19 @@ withdraw_but() {
 
 # ---- prepare ----
 
-unsupported() {
-	log "unsupported: $*"
-	printf '%s\n' "$*" >"$run/unsupported"
-}
+unsupported() { log "$*" >"$run/unsupported"; }
 
 # locate: program and root configuration of the containerd that runs, else the usual ones.
 locate() {
 	containerd=containerd cfg=/etc/containerd/config.toml
-	pid=$(timeout 3 systemctl show --property MainPID --value containerd 2>/dev/null)
+	pid=$(timeout 3 systemctl show -p MainPID --value containerd 2>/dev/null)
 	# shellcheck disable=SC2046 # words are wanted
 	set -- $(tr '\0' ' ' 2>/dev/null <"$root/proc/${pid:-0}/cmdline")
 	case ${1:-} in */containerd) containerd=$1 ;; esac
 	while [ $# -gt 0 ]; do
 		case $1 in
-		-c=* | -config=* | --config=*) cfg=${1#*=} ;;
-		-c | -config | --config) cfg=${2:-$cfg} ;;
+		-c=* | -*config=*) cfg=${1#*=} ;;
+		-c | -*config) cfg=${2:-$cfg} ;;
 		esac
 		shift
 	done
@@ -106,27 +103,26 @@ section() {
 	[ -z "$v1" ] || printf '%s\n' "$current" | awk '/^ *\[/ { t = /"io\.containerd\.grpc\.v1\.cri"/ } t'
 }
 
+empty() { printf '%s\nversion = 2\n' "$mark"; }
+
 drop_in() {
-	mkdir -p "${drop%/*}" &&
-		{ printf '%s\nversion = 2\n' "$mark" && section; } | (umask 077 && with_path >"$drop.tmp~") &&
+	mkdir -p "${drop%/*}" && { empty && section; } | (umask 077 && with_path >"$drop.tmp~") &&
 		mv -f "$drop.tmp~" "$drop" && proven "$cfg"
 }
 
 # edit: the root configuration, replaced only by what is proven.
 edit() {
-	if [ -e "$cfg" ]; then
-		[ -w "$cfg" ] && cp -p "$cfg" "$cfg.tmp~" && with_path <"$cfg" >"$cfg.tmp~"
-	else
-		mkdir -p "${cfg%/*}" && printf '%s\nversion = 2\n' "$mark" | with_path >"$cfg.tmp~"
-	fi && proven "$cfg.tmp~" && mv -f "$cfg.tmp~" "$cfg"
-}
+	mkdir -p "${cfg%/*}" && { [ ! -e "$cfg" ] || cp -p "$cfg" "$cfg.tmp~"; } &&
+		{ cat "$cfg" || empty; } | with_path >"$cfg.tmp~" && proven "$cfg.tmp~" && mv -f "$cfg.tmp~" "$cfg"
+} 2>/dev/null
 
 # mend: by a drop-in rather than in the root configuration, but for 1.x, where it holds what could go stale.
 mend() {
 	current=$dump before=$(others)
 	for f in "$cfg" "$drop"; do
-		rm -f "$run/${f##*/}"
-		[ ! -e "$f" ] || cp -p "$f" "$run/${f##*/}" || return
+		b=$run/${f##*/}
+		rm -f "$b"
+		[ ! -e "$f" ] || cp -p "$f" "$b" || return
 	done
 	: >"$run/mend"
 	if [ -z "$v1" ]; then drop_in || { undo; edit; }; else edit || { undo; drop_in; }; fi ||
@@ -136,52 +132,30 @@ mend() {
 
 undo() {
 	for f in "$cfg" "$drop"; do
+		b=$run/${f##*/}
 		rm -f "$f.tmp~"
-		if [ ! -e "$run/${f##*/}" ]; then
-			rm -f "$f"
-		elif [ "$(cat "$f")" != "$(cat "$run/${f##*/}")" ]; then
-			cp -p "$run/${f##*/}" "$f.tmp~" && mv -f "$f.tmp~" "$f"
+		if [ ! -e "$b" ]; then
+			! ours "$f" || rm -f "$f"
+		elif [ "$(cat "$f")" != "$(cat "$b")" ]; then
+			cp -p "$b" "$f.tmp~" && mv -f "$f.tmp~" "$f"
 		fi
 	done
 }
 
-restart() { timeout 10 systemctl restart containerd; }
-
-# shadowed: a directory that containerd reads now, would not any more, and that is not empty.
-shadowed() {
-	defaults='/etc/containerd/certs.d /etc/docker/certs.d'
-	[ -z "$v1" ] || defaults=''
-	for d in $(printf '%s' "$now" | tr : ' ') $defaults; do
-		[ "$d" = "$want" ] || [ -z "$(ls -A "$root$d" 2>/dev/null)" ] || { echo "$d" && return; }
-	done
-}
-
-# free: nothing that the kubelet started runs.
-free() {
-	state=$(printf '%s\n' "$dump" | sed -n 's/^state = .\(.*\).$/\1/p')
-	set -- "$root${state:-/run/containerd}"/io.containerd.runtime.v2.task/k8s.io/*
-	[ ! -e "$1" ]
-}
-
-holds() { printf '%s\n' "$dump" | grep -q "$1"; }
-
 # hindrance: why config_path must not be set here, if so.
 hindrance() {
-	other=$(shadowed)
 	if ! command -v "$containerd" >/dev/null; then
-		echo 'containerd was not found'
+		log 'containerd was not found'
 	elif [ -z "$dump" ]; then
-		echo "containerd does not read its own configuration $cfg"
-	elif holds '^ *disabled_plugins = .*cri'; then
-		echo "the CRI plugin is among the disabled_plugins of containerd"
+		log "containerd does not read $cfg"
 	elif ! chosen; then
-		echo "config_path of containerd is '$now', not '$want'"
-	elif holds 'registry\.mirrors\.' || holds 'registry\.configs\..*\.tls\]'; then
-		echo "containerd has registry.mirrors or registry.configs.*.tls, which config_path excludes: move them to $want"
-	elif [ -n "$other" ]; then
-		echo "$other holds files that containerd would no longer read: move them to $want"
-	elif ! free; then
-		echo "config_path is '$now' and containers run: drain, set it to '$want' and restart containerd, or replace the node"
+		log "config_path of containerd is '$now', not '$want'"
+	elif printf '%s' "$dump" | grep -q 'registry\.\(mirrors\.\|configs\..*\.tls\]\)'; then
+		log "registry.mirrors or registry.configs.*.tls of containerd exclude config_path: move them to $want"
+	else
+		shadowed
+		set -- "$root"/run/*/io.containerd.runtime.v2.task/k8s.io/*
+		[ ! -e "$1" ] || log "config_path is '$now' and containers run: drain and reboot, or replace the node"
 	fi
 }
 
@@ -189,6 +163,16 @@ hindrance() {
 chosen() {
 	case $now in '' | "$want" | "$want":* | *:"$want" | *:"$want":*) return 0 ;; esac
 	grep -qsF "config_path = \"$now\" $mark" "$cfg" "$drop"
+}
+
+# shadowed: what containerd reads now and would not read any more; 1.x has no default.
+shadowed() {
+	set -- /etc/containerd/certs.d /etc/docker/certs.d
+	[ -z "$v1" ] || set --
+	for d in $(printf '%s' "$now" | tr : ' ') "$@"; do
+		[ "$d" = "$want" ] || [ -z "$(ls -A "$root$d" 2>/dev/null)" ] ||
+			log "containerd would no longer read $d: move its files to $want"
+	done
 }
 
 prepare() {
@@ -201,13 +185,13 @@ prepare() {
 	if [ -n "$why" ]; then
 		unsupported "$why"
 	elif [ "$now" != "$want" ] && ! mend; then
-		unsupported "config_path of containerd could not be set to '$want' and all else left as it is"
-	elif restart; then
+		unsupported "config_path of containerd could not be set to '$want' and no more"
+	elif timeout 10 systemctl restart containerd; then
 		log "config_path set to $want, containerd restarted"
 	else
 		undo
-		restart
-		unsupported "containerd did not restart with config_path '$want', took it back"
+		timeout 10 systemctl restart containerd
+		unsupported "containerd did not restart with config_path '$want'"
 	fi
 	rm -f "$run/restart"
 }
@@ -222,8 +206,7 @@ look() {
 	if effective "$cfg"; then
 		rm -f "$run/unsupported"
 	elif [ ! -e "$run/unsupported" ]; then
-		why=$(hindrance)
-		unsupported "${why:-"config_path of containerd is '$now', not '$want': restart this unit or the node"}"
+		unsupported "config_path of containerd is '$now', not '$want'"
 	fi
 }
 
@@ -236,17 +219,20 @@ probe() {
 	set -- --cacert "$1/ca.crt"
 	[ -f "$2" ] || set --
 	for i in 1 2; do
-		curl --silent --fail --globoff --noproxy '*' --connect-timeout 1 --max-time 2 --output /dev/null "$@" "$l" &&
+		curl -sfg --noproxy '*' --connect-timeout 1 -m 2 -o /dev/null "$@" "$l" &&
 			: >"$run/up/$u" && return
-		was active "$u" && [ "$i" = 1 ] || return
+		was "$u active" && [ "$i" = 1 ] || return
 		sleep 1
 	done
 }
 
-# was STATUS UPSTREAM: in the round before.
-was() { case $nl$old in *"$nl$2 $1"*) ;; *) return 1 ;; esac; }
+# was LINE: in the state of the round before.
+was() { case $nl$old in *"$nl$1$nl"*) ;; *) return 1 ;; esac; }
 
-record() { new="$new$u $*$nl"; }
+record() {
+	new="$new$u $*$nl"
+	was "$u $*" || log "$u: $*"
+}
 
 # put SRC NAME: into the upstream's directory, by temporary file and rename, only when the content differs.
 put() {
@@ -281,18 +267,15 @@ foreign() {
 apply() {
 	u=${1##*/} dir=${1##*/}
 	case $u in *:*) dir=${u%:*}_${u##*:}_ ;; esac
-	line "$1/probe"
-	url=$l
 	if [ -n "$why" ]; then
 		record unsupported "$why"
 	elif foreign; then
 		record conflict "$conflict is not ours"
 	elif [ -f "$run/up/$u" ] && [ -f "$1/hosts.toml" ]; then
-		was active "$u" || log "$u: cache $url answered"
 		if install "$1" hosts.toml; then record active; else record waiting "cannot write to $certs/$dir"; fi
 	else
-		! was active "$u" || log "$u: cache $url does not answer"
-		record waiting "cache $url does not answer"
+		line "$1/probe"
+		record waiting "cache $l does not answer"
 		[ ! -f "$1/fallback.toml" ] || install "$1" fallback.toml
 	fi
 }
@@ -317,13 +300,6 @@ round() {
 	withdraw_but "$keep"
 }
 
-publish() {
-	printf '%s' "$new" | while read -r u status; do
-		case $status in conflict* | unsupported*) was "$status" "$u" || log "$u: $status" ;; esac
-	done
-	printf '%s' "$new" >"$run/state.tmp~" && mv -f "$run/state.tmp~" "$run/state"
-}
-
 # stop: nobody watches from here on, so nothing stays.
 stop() {
 	trap '' TERM INT
@@ -343,7 +319,7 @@ run() {
 	while :; do
 		round
 		if [ "$new" != "$old" ]; then
-			publish
+			printf '%s' "$new" >"$run/state.tmp~" && mv -f "$run/state.tmp~" "$run/state"
 			old=$new delay=2
 		elif [ "$delay" -lt 5 ]; then
 			delay=$((delay + 1))
@@ -360,11 +336,4 @@ want=${l:-/etc/containerd/certs.d}
 certs=$root$want
 trap stop TERM INT
 mkdir -p "$run"
-case ${1:-run} in
-prepare) prepare ;;
-run) run ;;
-*)
-	log "usage: ${0##*/} [run|prepare]"
-	exit 2
-	;;
-esac
+case ${1-} in prepare) prepare ;; *) run ;; esac

@@ -42,10 +42,11 @@ func TestRun_hosts_toml_exists_only_while_the_cache_answers(t *testing.T) {
 		n.stop()
 		n.Expect(n.certs()).To(BeEmpty(), "nobody watches any more")
 		n.Expect(n.state()).To(BeEmpty())
-		answered := "docker.io: cache " + probe + " answered\ndocker.io: wrote " + path + "\n"
-		n.Expect(n.log.String()).To(Equal(answered + "docker.io: cache " + probe + " does not answer\nwithdrew " + path + "\n" +
-			answered + "withdrew " + path + "\n"))
-		n.Expect(n.read("curl.log")).To(ContainSubstring("--silent --fail --globoff --noproxy * --connect-timeout 1 --max-time 2"))
+		waiting := "docker.io: waiting cache " + probe + " does not answer\n"
+		active := "docker.io: wrote " + path + "\ndocker.io: active\n"
+		withdrew := "withdrew " + path + "\n"
+		n.Expect(n.log.String()).To(Equal(waiting + active + waiting + withdrew + active + withdrew))
+		n.Expect(n.read("curl.log")).To(ContainSubstring("-sfg --noproxy * --connect-timeout 1 -m 2"))
 	})
 }
 
@@ -246,7 +247,7 @@ func TestRun_tells_when_containerd_restarts_without_the_directory(t *testing.T) 
 			n.Expect(os.Chtimes(n.path(socket), later, later)).To(Succeed())
 		}
 		restart("")
-		n.Eventually(n.state, patience).Should(Equal("docker.io unsupported config_path of containerd is '', not '" + DefaultCertsDir + "': restart this unit or the node\n"))
+		n.Eventually(n.state, patience).Should(Equal("docker.io unsupported config_path of containerd is '', not '" + DefaultCertsDir + "'\n"))
 		n.Expect(n.certs()).To(BeEmpty())
 		n.Expect(n.read("systemctl.log")).To(BeEmpty(), "this is no time to restart it")
 		restart(DefaultCertsDir)
