@@ -3,16 +3,12 @@ package payload
 import (
 	"bytes"
 	"compress/gzip"
-	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"path"
 	"strings"
-
-	"github.com/foobaz/go-zopfli/zopfli"
-	lru "github.com/hashicorp/golang-lru/v2"
+	"sync/atomic"
 )
 
 // ArchivePath is where user data puts all files in one: a shell script that writes them, compressed. It removes itself.
@@ -43,15 +39,11 @@ restorecon "${2%/*}" "$2" 2>/dev/null || :
 
 var errPath = errors.New("an absolute path without detours and line breaks is accepted")
 
-// archives are those that were made lately, by the hash of their installer: all Machines of a cluster get the same one, and
-// making one takes a tenth of a second.
-var archives = newArchives()
+// archived is an installer and its archive.
+type archived struct{ installer, archive []byte }
 
-func newArchives() *lru.Cache[[sha256.Size]byte, []byte] {
-	const clusters = 2000
-	cache, _ := lru.New[[sha256.Size]byte, []byte](clusters) // fails for sizes below 1
-	return cache
-}
+// latest is the archive that was made last, as all Machines of a cluster get the same one.
+var latest atomic.Pointer[archived]
 
 // Archive returns a gzip'd POSIX shell script that writes the files; the same files give the same bytes. Nobody may change
 // them. An error names the file, and what is accepted.
@@ -60,15 +52,14 @@ func Archive(files []File) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	hash := sha256.Sum256(installer)
-	if archive, ok := archives.Get(hash); ok {
-		return archive, nil
+	if a := latest.Load(); a != nil && bytes.Equal(a.installer, installer) {
+		return a.archive, nil
 	}
 	archive, err := compress(installer)
 	if err != nil {
 		return nil, fmt.Errorf("compressing the files: %w", err)
 	}
-	archives.Add(hash, archive)
+	latest.Store(&archived{installer, archive})
 	return archive, nil
 }
 
@@ -152,16 +143,9 @@ func Base64Lines(data []byte) string {
 	return out.String()
 }
 
-// compress takes the time for the smallest gzip, as some clouds limit user data to 16 KiB: Zopfli's is 4 % smaller than the best
-// of compress/gzip. What that cannot read back is not used. Neither holds a name or a time.
+// compress leaves name and time out, so that the same data gives the same bytes.
 func compress(data []byte) ([]byte, error) {
 	var out bytes.Buffer
-	options := zopfli.DefaultOptions()
-	options.NumIterations = 5
-	if err := zopfli.GzipCompress(&options, data, &out); err == nil && reads(out.Bytes(), data) {
-		return out.Bytes(), nil
-	}
-	out.Reset()
 	w, err := gzip.NewWriterLevel(&out, gzip.BestCompression)
 	if err != nil {
 		return nil, err
@@ -173,14 +157,4 @@ func compress(data []byte) ([]byte, error) {
 		return nil, err
 	}
 	return out.Bytes(), nil
-}
-
-// reads tells whether an archive gives the data.
-func reads(archive, data []byte) bool {
-	r, err := gzip.NewReader(bytes.NewReader(archive))
-	if err != nil {
-		return false
-	}
-	got, err := io.ReadAll(r)
-	return err == nil && bytes.Equal(got, data)
 }
