@@ -40,6 +40,7 @@ ours() { [ -f "$1" ] && [ ! -L "$1" ] && line "$1" && [ "$l" = "$mark" ]; }
 withdraw_but() {
 	for f in "$certs"/*/hosts.toml "$certs"/*/ca.pem "$certs"/*/hosts.toml.tmp~ "$certs"/*/ca.pem.tmp~; do
 		case " $1 " in *" $f "*) continue ;; esac
+		[ ! -L "${f%/*}" ] || continue
 		case $f in *~) [ -f "$f" ] ;; *) ours "$f" ;; esac || continue
 		rm -f "$f" && log "withdrew $f"
 		rmdir "${f%/*}" 2>/dev/null
@@ -187,11 +188,11 @@ prepare() {
 	elif [ "$now" != "$want" ] && ! mend; then
 		unsupported "config_path of containerd could not be set to '$want' and no more"
 	elif timeout 10 systemctl restart containerd; then
-		log "config_path set to $want, containerd restarted"
+		log "containerd restarted with config_path '$want'"
 	else
 		undo
 		timeout 10 systemctl restart containerd
-		unsupported "containerd did not restart with config_path '$want'"
+		unsupported "containerd not restarted with config_path '$want'"
 	fi
 	rm -f "$run/restart"
 }

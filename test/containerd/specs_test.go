@@ -36,6 +36,7 @@ var _ = Describe("a node", func() {
 			for _, name := range slices.Sorted(maps.Keys(all)) {
 				It("and "+name, func(ctx context.Context) { v.meets(ctx, all[name]) }, NodeTimeout(specTimeout))
 			}
+			It("which boots again", v.bootsAgain, NodeTimeout(specTimeout))
 		})
 	}
 })
@@ -59,6 +60,22 @@ func (v version) meets(ctx context.Context, s situation) {
 		Expect(n.configuration(ctx)).To(Equal(held))
 	}
 	n.expectForgotten(ctx)
+}
+
+// bootsAgain: what was done at the first boot is there from the beginning of the next, and outlives a restart by hand.
+func (v version) bootsAgain(ctx context.Context) {
+	GinkgoHelper()
+	n := v.boot(ctx, situation{files: root(cri)})
+	DeferCleanup(n.tell, NodeTimeout(patience))
+	n.install(ctx, values())
+	n.expectMirrors(ctx)
+	docker(ctx, "kill", n.Name)
+	n.start(ctx)
+	n.expectMirrors(ctx)
+	Expect(n.starts(ctx)).To(Equal(1))
+	n.run(ctx, "systemctl", "restart", "containerd")
+	n.expectMirrors(ctx)
+	Expect(n.starts(ctx)).To(Equal(2))
 }
 
 func startsOf(s situation) int {
