@@ -58,6 +58,7 @@ func SetupWithManager(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	}
 	reconciler := &registrycache.Reconciler{
 		Client:                     mgr.GetClient(),
+		APIReader:                  mgr.GetAPIReader(),
 		Workloads:                  workloads{clusters},
 		Recorder:                   mgr.GetEventRecorder(name),
 		WorkloadImage:              o.WorkloadImage,

@@ -38,6 +38,16 @@ const (
 	ApplyFailedReason = "ApplyFailed"
 )
 
+const (
+	// NodePayloadPublishedCondition is true when the Secret that bootstrap templates may name holds the addresses of the caches.
+	NodePayloadPublishedCondition = "NodePayloadPublished"
+
+	// NodePayloadPublishedReason means that the Secret is up to date.
+	NodePayloadPublishedReason = "Published"
+	// NodePayloadRejectedReason means that the Secret is somebody else's, or that the API server rejected it.
+	NodePayloadRejectedReason = "Rejected"
+)
+
 // Reasons that more than one condition uses.
 const (
 	// ClusterNotFoundReason means that there is no Cluster of this name in this namespace.

@@ -4,7 +4,7 @@ const (
 	// RegistryCacheFinalizer keeps a RegistryCache until its objects in the workload cluster are gone.
 	RegistryCacheFinalizer = "addons.cluster.x-k8s.io/registry-cache"
 
-	// ManagedByLabel and ManagedByValue mark every object that this project writes into a workload cluster.
+	// ManagedByLabel and ManagedByValue mark every object that this project writes.
 	// Objects without them are never changed and never removed.
 	ManagedByLabel = "app.kubernetes.io/managed-by"
 	// ManagedByValue is the value of ManagedByLabel.

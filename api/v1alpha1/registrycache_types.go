@@ -139,7 +139,7 @@ type Nodes struct {
 
 // RegistryCacheStatus is what the controller knows of the caches of a Cluster.
 type RegistryCacheStatus struct {
-	// conditions are Ready, AddressesAllocated, CachesAvailable and Paused.
+	// conditions are Ready, AddressesAllocated, CachesAvailable, NodePayloadPublished and Paused.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -38,7 +38,7 @@ const (
 
 // Target is where objects go.
 type Target struct {
-	// Cluster names the workload cluster.
+	// Cluster names the workload cluster, or the one that objects in the management cluster belong to.
 	Cluster client.ObjectKey
 	// Client reads, from a cache if it has one, and writes.
 	Client client.Client

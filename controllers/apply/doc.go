@@ -1,4 +1,4 @@
-// Package apply brings objects into a workload cluster by server-side apply, writes nothing while nothing
+// Package apply brings objects into a cluster by server-side apply, writes nothing while nothing
 // changes (I6), and removes what is no longer wanted.
 //
 // Usage: one Applier for the life of the manager; Apply for each object of the wanted state; Prune with a

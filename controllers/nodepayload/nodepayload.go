@@ -7,6 +7,20 @@ import (
 	"github.com/capi-registry-cache/capi-registry-cache/bootstrap/payload"
 )
 
+// Archive is what payload.Archive makes of the files of a node. Where there is no cache it is a script that does nothing: what
+// names it boots like any other Machine.
+func Archive(rc *v1alpha1.RegistryCache) ([]byte, error) {
+	values := Values(rc)
+	if len(values.Caches) == 0 {
+		return payload.Archive(nil)
+	}
+	files, err := payload.Files(values)
+	if err != nil {
+		return nil, err
+	}
+	return payload.Archive(files)
+}
+
 // Values are the caches that have an address, whether or not they already run. There are none if rc is nil or is being
 // deleted.
 func Values(rc *v1alpha1.RegistryCache) payload.Values {

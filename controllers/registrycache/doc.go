@@ -15,5 +15,7 @@
 //     the Cluster goes away with them (I8).
 //   - The address of a cache changes in one case only: its Service has to be created and another Service
 //     holds the address.
+//   - The Secret that bootstrap templates may name stays, inert, until the Cluster goes: without it their Machines would
+//     never boot (decision 0008).
 //   - A namespace that had to be created is left behind: others may have moved in.
 package registrycache

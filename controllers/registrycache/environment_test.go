@@ -94,6 +94,7 @@ func start(ctx context.Context) (<-chan struct{}, error) {
 	}
 	reconciler = &registrycache.Reconciler{
 		Client:                     mgr.GetClient(),
+		APIReader:                  mgr.GetAPIReader(),
 		Workloads:                  clusters,
 		Recorder:                   mgr.GetEventRecorder("test"),
 		WorkloadImage:              workloadImage,

@@ -33,7 +33,7 @@ func TestAddressesAreInTheStatusBeforeTheClusterIsConnected(t *testing.T) {
 	f.Consistently(f.writes).Should(Equal(settled), "a Cluster that is not connected is waited for without a loop")
 }
 
-// TestLifecycle guards I6 (a resync writes nothing) and I8 (a deleted RegistryCache leaves no object).
+// TestLifecycle guards I6 (a resync writes nothing) and I8 (a deleted RegistryCache leaves no object in the workload cluster).
 func TestLifecycle(t *testing.T) {
 	f := newFixture(t)
 	f.connected("10.77.0.48/28")

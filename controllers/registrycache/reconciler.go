@@ -24,7 +24,7 @@ import (
 // +kubebuilder:rbac:groups=addons.cluster.x-k8s.io,resources=registrycaches/status,verbs=patch
 // +kubebuilder:rbac:groups=addons.cluster.x-k8s.io,resources=registrycaches/finalizers,verbs=update
 // +kubebuilder:rbac:groups=cluster.x-k8s.io,resources=clusters,verbs=get;list;watch
-// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups="",resources=events,verbs=create;patch
 
@@ -32,6 +32,8 @@ import (
 type Reconciler struct {
 	// Client is the client of the management cluster.
 	Client client.Client
+	// APIReader reads from the API server of the management cluster.
+	APIReader client.Reader
 	// Workloads reaches workload clusters.
 	Workloads WorkloadClusters
 	// Recorder writes Events about RegistryCaches.
@@ -84,9 +86,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 		}
 	}()
 	if s.deleting() {
-		return run(ctx, s, r.findCluster, r.removeWorkload, r.releaseFinalizer)
+		return run(ctx, s, r.findCluster, r.publishPayload, r.removeWorkload, r.releaseFinalizer)
 	}
-	return run(ctx, s, r.findCluster, r.joinCluster, r.allocateAddresses, r.connectWorkload, r.applyWorkload, r.pruneWorkload, r.observeWorkload)
+	return run(ctx, s, r.findCluster, r.joinCluster, r.allocateAddresses, r.publishPayload,
+		r.connectWorkload, r.applyWorkload, r.pruneWorkload, r.observeWorkload)
 }
 
 // run runs phases in order until one fails or says that the rest has nothing to do. The earliest requeue counts.
@@ -123,6 +126,7 @@ func patchOptions(err error) []patch.Option {
 		addonsv1.ReadyCondition,
 		addonsv1.AddressesAllocatedCondition,
 		addonsv1.CachesAvailableCondition,
+		addonsv1.NodePayloadPublishedCondition,
 		addonsv1.PausedCondition,
 	}}
 	if err != nil {

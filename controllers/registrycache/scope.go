@@ -27,6 +27,8 @@ type scope struct {
 	taken map[netip.Addr]bool
 	// facts has an entry for each cache of the spec, by upstream, once the workload cluster is connected.
 	facts map[string]*cacheFact
+	// payload is what became of the Secret with the node payload.
+	payload payloadFact
 	// err is the unexpected error that ended the reconcile, if one did.
 	err error
 	// done: no later phase has anything to do.
@@ -36,6 +38,16 @@ type scope struct {
 // addressFact is a reason of the condition AddressesAllocated and its message.
 type addressFact struct {
 	reason, message string
+}
+
+// payloadFact is what is known of the Secret with the node payload.
+type payloadFact struct {
+	// published: the Secret is as it should be.
+	published bool
+	// rejected says why the Secret cannot be written; the user has to mend it.
+	rejected string
+	// err is any other failure; it is tried again.
+	err error
 }
 
 // cacheFact is what is known of a cache in the workload cluster.
@@ -77,9 +89,12 @@ func (s *scope) clusterGoing() bool {
 	return s.cluster == nil || !s.cluster.DeletionTimestamp.IsZero()
 }
 
-// errors are the failures of single caches that are tried again.
+// errors are the failures that kept nothing else from being done, and that are tried again.
 func (s *scope) errors() []error {
 	var errs []error
+	if s.payload.err != nil {
+		errs = append(errs, s.payload.err)
+	}
 	for _, cache := range s.cache.Spec.Caches {
 		if fact := s.facts[cache.Upstream]; fact != nil && fact.err != nil {
 			errs = append(errs, fact.err)

@@ -15,15 +15,16 @@ import (
 // facts are the same.
 func setStatus(s *scope) {
 	for kind, condition := range map[string]metav1.Condition{
-		addonsv1.AddressesAllocatedCondition: addressesAllocated(s),
-		addonsv1.CachesAvailableCondition:    cachesAvailable(s),
+		addonsv1.AddressesAllocatedCondition:   addressesAllocated(s),
+		addonsv1.CachesAvailableCondition:      cachesAvailable(s),
+		addonsv1.NodePayloadPublishedCondition: nodePayloadPublished(s),
 	} {
 		condition.Type = kind
 		conditions.Set(s.cache, condition)
 	}
 	// It fails only if no condition types are given.
 	_ = conditions.SetSummaryCondition(s.cache, s.cache, addonsv1.ReadyCondition,
-		conditions.ForConditionTypes{addonsv1.AddressesAllocatedCondition, addonsv1.CachesAvailableCondition},
+		conditions.ForConditionTypes{addonsv1.AddressesAllocatedCondition, addonsv1.CachesAvailableCondition, addonsv1.NodePayloadPublishedCondition},
 		conditions.CustomMergeStrategy{MergeStrategy: conditions.DefaultMergeStrategy(conditions.ComputeReasonFunc(
 			conditions.GetDefaultComputeMergeReasonFunc(clusterv1.NotReadyReason, clusterv1.ReadyUnknownReason, clusterv1.ReadyReason),
 		))},
@@ -88,6 +89,23 @@ func available(s *scope) metav1.Condition {
 		return isFalse(addonsv1.CachesNotAvailableReason, fmt.Sprintf("The cache of %s has no ready replica", strings.Join(waiting, ", ")))
 	default:
 		return isTrue(addonsv1.CachesAvailableReason)
+	}
+}
+
+func nodePayloadPublished(s *scope) metav1.Condition {
+	switch {
+	case s.deleting():
+		return isFalse(addonsv1.DeletingReason, "The RegistryCache is being deleted")
+	case s.cluster == nil:
+		return clusterNotFound(s)
+	case s.clusterGoing():
+		return isFalse(addonsv1.ClusterDeletingReason, "The Cluster is being deleted; the Secret goes with it")
+	case s.payload.rejected != "":
+		return isFalse(addonsv1.NodePayloadRejectedReason, s.payload.rejected+"; until then bootstrap templates cannot take the caches from files[].contentFrom.secret")
+	case s.payload.published:
+		return isTrue(addonsv1.NodePayloadPublishedReason)
+	default:
+		return isUnknown(addonsv1.InternalErrorReason, "Please check the log of the manager")
 	}
 }
 

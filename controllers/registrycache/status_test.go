@@ -76,6 +76,14 @@ func TestSetStatusTurnsFactsIntoConditions(t *testing.T) {
 			func(s *scope) { s.facts["docker.io"].err = errors.New("etcdserver: 12:34:56 timed out") },
 			expected{yes, "Allocated", ""}, expected{unknown, "InternalError", "docker.io"}, expected{unknown, "ReadyUnknown", ""},
 		},
+		"the node payload was rejected": {
+			func(s *scope) { s.payload = payloadFact{rejected: "Secret c-registry-cache: not ours"} },
+			expected{yes, "Allocated", ""}, expected{yes, "Available", ""}, expected{no, "NotReady", "NodePayloadPublished: Secret c-registry-cache: not ours; until then"},
+		},
+		"the node payload failed for a reason that may pass": {
+			func(s *scope) { s.payload = payloadFact{err: errors.New("12:34:56 timed out")} },
+			expected{yes, "Allocated", ""}, expected{yes, "Available", ""}, expected{unknown, "ReadyUnknown", "NodePayloadPublished"},
+		},
 		"the reconcile failed": {
 			func(s *scope) { s.err = errors.New("conflict") },
 			expected{yes, "Allocated", ""}, expected{unknown, "InternalError", ""}, expected{unknown, "ReadyUnknown", ""},
@@ -109,6 +117,7 @@ func serving() *scope {
 		cache:   &addonsv1.RegistryCache{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "c", Generation: 7}},
 		cluster: &clusterv1.Cluster{},
 		target:  &apply.Target{},
+		payload: payloadFact{published: true},
 		facts:   map[string]*cacheFact{},
 	}
 	for _, upstream := range []string{"docker.io", "quay.io"} {

@@ -50,6 +50,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 		Named(controllerName).
 		For(&addonsv1.RegistryCache{}).
 		Watches(&clusterv1.Cluster{}, handler.EnqueueRequestsFromMapFunc(toCache), clusterChanges()).
+		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(payloadToCache)).
 		WatchesRawSource(r.Workloads.Source(controllerName, toCache)).
 		WithOptions(options).
 		WithEventFilter(predicates.ResourceHasFilterLabel(mgr.GetScheme(), log, r.WatchFilterValue)).
@@ -72,6 +73,16 @@ func (r *Reconciler) init() {
 // toCache maps a Cluster to its RegistryCache, which has the same name.
 func toCache(_ context.Context, cluster client.Object) []ctrl.Request {
 	return []ctrl.Request{{NamespacedName: client.ObjectKeyFromObject(cluster)}}
+}
+
+// payloadToCache maps the Secret of a node payload to its RegistryCache, so that it is there again when somebody removed it:
+// Machines of a template that names it do not boot without.
+func payloadToCache(_ context.Context, secret client.Object) []ctrl.Request {
+	cluster := secret.GetLabels()[clusterv1.ClusterNameLabel]
+	if secret.GetName() != addonsv1.NodePayloadName(cluster) {
+		return nil
+	}
+	return []ctrl.Request{{NamespacedName: client.ObjectKey{Namespace: secret.GetNamespace(), Name: cluster}}}
 }
 
 // clusterChanges lets those changes of a Cluster pass that matter to its RegistryCache.

@@ -1,13 +1,7 @@
 package envtest_test
 
 import (
-	"bytes"
-	"compress/gzip"
 	"encoding/base64"
-	"io/fs"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -87,27 +81,37 @@ func parse(g *WithT, data []byte) cloudConfig {
 	return parsed
 }
 
-// expectPayloadOnce holds data against the payload of the RegistryCache of createRegistryCache: each file once and nothing
-// else on our paths, the unit started once, before kubeadm.
-func expectPayloadOnce(g *WithT, rc *v1alpha1.RegistryCache, data []byte) {
-	values := payload.Values{CertsDir: rc.Spec.Nodes.CertsDir}
-	for _, c := range rc.Spec.Caches {
-		values.Caches = append(values.Caches, payload.Cache{Upstream: c.Upstream, Endpoint: endpoints[c.Upstream]})
-	}
-	files, err := payload.Files(values)
-	g.Expect(err).NotTo(HaveOccurred())
-	want := map[string]string{}
-	for _, f := range files {
-		want[f.Path] = string(f.Content)
-	}
+// expectPayloadOnce holds data against the payload of the caches in the status: each file once and nothing else on our paths,
+// the unit started once, before kubeadm.
+func expectPayloadOnce(t *testing.T, rc *v1alpha1.RegistryCache, data []byte) {
+	t.Helper()
+	g := NewWithT(t)
 	parsed := parse(g, data)
-	g.Expect(installed(g, parsed)).To(Equal(want))
+	g.Expect(installed(t, parsed)).To(Equal(nodeFiles(g, rc)))
 	expectUnitStartedBeforeKubeadm(g, parsed.RunCmd)
 }
 
-// installed runs the installer that data carries, with an empty directory for the root of a node, and returns the files that are
-// there then.
-func installed(g *WithT, data cloudConfig) map[string]string {
+// nodeFiles are what a node has to have for the caches in the status.
+func nodeFiles(g *WithT, rc *v1alpha1.RegistryCache) map[string]string {
+	values := payload.Values{CertsDir: rc.Spec.Nodes.CertsDir}
+	for _, c := range rc.Status.Caches {
+		if c.Endpoint != "" {
+			values.Caches = append(values.Caches, payload.Cache{Upstream: c.Upstream, Endpoint: c.Endpoint})
+		}
+	}
+	files, err := payload.Files(values)
+	g.Expect(err).NotTo(HaveOccurred())
+	all := map[string]string{}
+	for _, f := range files {
+		all[f.Path] = string(f.Content)
+	}
+	return all
+}
+
+// installed are the files that the one archive in data makes on a node.
+func installed(t *testing.T, data cloudConfig) map[string]string {
+	t.Helper()
+	g := NewWithT(t)
 	var archives [][]byte
 	for _, f := range data.WriteFiles {
 		if payload.Owned(f.Path) {
@@ -117,25 +121,7 @@ func installed(g *WithT, data cloudConfig) map[string]string {
 		}
 	}
 	g.Expect(archives).To(HaveLen(1), "the files travel once")
-	script, err := gzip.NewReader(bytes.NewReader(archives[0]))
-	g.Expect(err).NotTo(HaveOccurred())
-	root, err := os.MkdirTemp("", "node")
-	g.Expect(err).NotTo(HaveOccurred())
-	defer func() { _ = os.RemoveAll(root) }()
-	shell := exec.Command("/bin/sh")
-	shell.Env, shell.Stdin = append(os.Environ(), "CRC_ROOT="+root), script
-	output, err := shell.CombinedOutput()
-	g.Expect(err).NotTo(HaveOccurred(), string(output))
-	files := map[string]string{}
-	g.Expect(filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		content, err := os.ReadFile(name)
-		files[strings.TrimPrefix(name, root)] = string(content)
-		return err
-	})).To(Succeed())
-	return files
+	return envtest.Install(t, archives[0])
 }
 
 func expectUnitStartedBeforeKubeadm(g *WithT, commands []string) {
@@ -163,7 +149,7 @@ func TestBootstrapDataOfTheKubeadmProviderCarriesThePayloadOnce(t *testing.T) {
 
 	first := env.CreateMachine(t, cluster, "cp-1", true)
 	t.Run("init", func(t *testing.T) {
-		expectPayloadOnce(NewWithT(t), rc, bootstrapData(t, namespace, "cp-1").Data["value"])
+		expectPayloadOnce(t, rc, bootstrapData(t, namespace, "cp-1").Data["value"])
 	})
 	env.JoinNode(t, first)
 	env.CreateMachine(t, cluster, "cp-2", true)
@@ -172,7 +158,7 @@ func TestBootstrapDataOfTheKubeadmProviderCarriesThePayloadOnce(t *testing.T) {
 		t.Run("join of "+name, func(t *testing.T) {
 			g := NewWithT(t)
 			data := bootstrapData(t, namespace, name).Data["value"]
-			expectPayloadOnce(g, rc, data)
+			expectPayloadOnce(t, rc, data)
 			g.Expect(string(data)).To(ContainSubstring("kubeadm join"))
 		})
 	}
@@ -187,7 +173,7 @@ func testTokenRotation(t *testing.T, cluster *clusterv1.Cluster, rc *v1alpha1.Re
 	g := NewWithT(t)
 	config := createMachinePool(t, cluster, "pool-1")
 	before := bootstrapData(t, cluster.Namespace, "pool-1")
-	expectPayloadOnce(g, rc, before.Data["value"])
+	expectPayloadOnce(t, rc, before.Data["value"])
 
 	token := ""
 	g.Eventually(func() string {
@@ -209,7 +195,7 @@ func testTokenRotation(t *testing.T, cluster *clusterv1.Cluster, rc *v1alpha1.Re
 	}, timeout).ShouldNot(Equal(string(before.Data["value"])))
 	g.Expect(after.UID).To(Equal(before.UID), "the provider updated the Secret")
 	g.Expect(string(after.Data["value"])).NotTo(ContainSubstring(token))
-	expectPayloadOnce(g, rc, after.Data["value"])
+	expectPayloadOnce(t, rc, after.Data["value"])
 }
 
 func createMachinePool(t *testing.T, cluster *clusterv1.Cluster, name string) *bootstrapv1.KubeadmConfig {
@@ -245,7 +231,7 @@ func testRecreate(t *testing.T, namespace string, rc *v1alpha1.RegistryCache) {
 	s.ResourceVersion, s.UID = "", ""
 	g.Expect(env.Client.Create(t.Context(), s)).To(Succeed())
 	g.Expect(string(s.Data["value"])).To(Equal(before))
-	expectPayloadOnce(g, rc, s.Data["value"])
+	expectPayloadOnce(t, rc, s.Data["value"])
 }
 
 // testRequests looks back at everything that Cluster API wrote: kubeconfig and certificate Secrets have the label too.

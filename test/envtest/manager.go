@@ -22,8 +22,9 @@ const (
 )
 
 // NewManager returns a manager with cache, client and webhook server as our own manager has them. It serves the shipped
-// webhook configuration once a handler is registered; requests to it are recorded, see AdmissionRequests.
-func (e *Environment) NewManager(t testing.TB) ctrl.Manager {
+// webhook configuration once a handler is registered; requests to it are recorded, see AdmissionRequests. mutate changes its
+// options.
+func (e *Environment) NewManager(t testing.TB, mutate ...func(*ctrl.Options)) ctrl.Manager {
 	t.Helper()
 	o := e.server.WebhookInstallOptions
 	options := e.managerOptions()
@@ -32,9 +33,18 @@ func (e *Environment) NewManager(t testing.TB) ctrl.Manager {
 	options.WebhookServer = &recordingServer{recorder: &e.requests, Server: webhook.NewServer(webhook.Options{
 		Host: o.LocalServingHost, Port: o.LocalServingPort, CertDir: o.LocalServingCertDir,
 	})}
+	for _, m := range mutate {
+		m(&options)
+	}
 	mgr, err := ctrl.NewManager(e.Config, options)
 	gomega.NewWithT(t).Expect(err).NotTo(gomega.HaveOccurred())
 	return mgr
+}
+
+// WithoutWebhook is an option of a manager that users run without the webhook: its server is where the API server does not look.
+func (e *Environment) WithoutWebhook(o *ctrl.Options) {
+	local := e.server.WebhookInstallOptions
+	o.WebhookServer = webhook.NewServer(webhook.Options{Host: "127.0.0.2", Port: local.LocalServingPort, CertDir: local.LocalServingCertDir})
 }
 
 // WebhookAddress is where the API server expects the webhook server, host:port.

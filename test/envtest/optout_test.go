@@ -38,8 +38,8 @@ func TestABootstrapConfigOptsOutByItsAnnotation(t *testing.T) {
 	rc := createRegistryCache(t, client.ObjectKey{Namespace: namespace, Name: "c1"})
 	awaitInjection(t, rc)
 	g.Expect(string(createConfig(t, namespace, "out", optOut))).To(Equal(data))
-	expectPayloadOnce(g, rc, createConfig(t, namespace, "in", nil))
-	expectPayloadOnce(g, rc, createConfig(t, namespace, "odd", map[string]string{v1alpha1.OptOutAnnotation: "Skip"}))
+	expectPayloadOnce(t, rc, createConfig(t, namespace, "in", nil))
+	expectPayloadOnce(t, rc, createConfig(t, namespace, "odd", map[string]string{v1alpha1.OptOutAnnotation: "Skip"}))
 	event := onlyEvent(t, namespace)
 	g.Expect(event.Reason).To(Equal(webhooks.OptOutNotUnderstoodEventReason))
 	g.Expect(event.Note).To(And(ContainSubstring("KubeadmConfig odd"), ContainSubstring(`"Skip"`), ContainSubstring(`accepted is "skip"`)))
@@ -75,7 +75,7 @@ func TestAnOptOutIsHeardFromWhereUsersWriteIt(t *testing.T) {
 	annotated.Spec.Template.ObjectMeta.Annotations = optOut
 	env.CreateMachineSet(t, cluster, annotated)
 	env.CreateMachineSet(t, cluster, template("machines"), func(set *clusterv1.MachineSet) { set.Spec.Template.Annotations = optOut })
-	t.Run("neither", func(t *testing.T) { expectPayloadOnce(NewWithT(t), rc, dataOfSet(t, namespace, "in")) })
+	t.Run("neither", func(t *testing.T) { expectPayloadOnce(t, rc, dataOfSet(t, namespace, "in")) })
 	t.Run("KubeadmConfigTemplate spec.template.metadata", func(t *testing.T) {
 		expectNoPayload(NewWithT(t), dataOfSet(t, namespace, "template"))
 	})

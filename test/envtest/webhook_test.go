@@ -87,7 +87,7 @@ func TestAnUpdateThatLeavesTheDataIsNotTouched(t *testing.T) {
 	awaitInjection(t, rc)
 	s := bootstrapSecret(namespace, "node", "c1", data)
 	g.Expect(env.Client.Create(t.Context(), s)).To(Succeed())
-	expectPayloadOnce(g, rc, s.Data["value"])
+	expectPayloadOnce(t, rc, s.Data["value"])
 	before := string(s.Data["value"])
 
 	// Even though other data would be injected by now.
@@ -141,7 +141,7 @@ func TestPausedRegistryCachesStillTellMachinesOfTheirCaches(t *testing.T) {
 	awaitInjection(t, rc)
 	s := bootstrapSecret(namespace, "node", "c1", data)
 	g.Expect(env.Client.Create(t.Context(), s)).To(Succeed())
-	expectPayloadOnce(g, rc, s.Data["value"])
+	expectPayloadOnce(t, rc, s.Data["value"])
 }
 
 func TestDataThatIsNotUnderstoodIsStoredUnchangedAndToldInAnEvent(t *testing.T) {
@@ -203,7 +203,7 @@ func TestAnUpdateOfDataThatCarriesThePayloadKeepsItOnce(t *testing.T) {
 	s.Data["value"] = []byte(changed)
 	g.Expect(env.Client.Update(t.Context(), s)).To(Succeed())
 	g.Expect(string(s.Data["value"])).To(Equal(changed))
-	expectPayloadOnce(g, rc, s.Data["value"])
+	expectPayloadOnce(t, rc, s.Data["value"])
 	g.Expect(env.AdmissionRequests(namespace)).To(HaveLen(2), "the update reached the webhook too")
 }
 
