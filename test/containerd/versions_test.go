@@ -14,6 +14,8 @@ type version struct {
 	name, program string
 	major, minor  int
 	labels        []any
+	// refuses is a situation in which this version does not start, with or without us.
+	refuses string
 }
 
 const versionsFolder = "../../bin/containerd/"
@@ -26,12 +28,17 @@ var versions = []version{
 	slow("v2.0.14", 2, 0),
 	slow("v2.1.9", 2, 1),
 	slow("v2.2.9", 2, 2),
-	slow("v2.3.4", 2, 3),
+	refusing(slow("v2.3.4", 2, 3), "a drop-in of version 3, a root of 2"),
 	slow("v2.3.7", 2, 3),
 }
 
 func slow(name string, major, minor int) version {
 	return version{name: name, program: versionsFolder + name + "/containerd", major: major, minor: minor, labels: []any{Label("slow")}}
+}
+
+func refusing(v version, situation string) version {
+	v.refuses = situation
+	return v
 }
 
 // situations that this version may be in.
@@ -48,5 +55,6 @@ func (v version) situations() map[string]situation {
 	if v.minor >= 3 {
 		maps.Copy(all, situationsSince23)
 	}
+	delete(all, v.refuses)
 	return all
 }
