@@ -1,6 +1,7 @@
 package envtest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -9,7 +10,9 @@ import (
 	"time"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -27,6 +30,9 @@ import (
 // shutdownTimeout is less than the 20s that envtest grants the API server.
 const shutdownTimeout = 15 * time.Second
 
+// managerUser is who our manager is for the API server.
+const managerUser = "capi-registry-cache-manager"
+
 // Environment is a running API server.
 type Environment struct {
 	// Config reaches the API server as administrator.
@@ -39,6 +45,7 @@ type Environment struct {
 	server     *envtest.Environment
 	requests   recorder
 	kubeconfig []byte
+	manager    *rest.Config
 	managers   atomic.Int32
 }
 
@@ -56,7 +63,7 @@ func New() (*Environment, error) {
 	if e.server, err = newServer(root); err != nil {
 		return nil, err
 	}
-	if err := e.start(); err != nil {
+	if err := e.start(root); err != nil {
 		return nil, errors.Join(err, e.server.Stop())
 	}
 	return e, nil
@@ -65,7 +72,7 @@ func New() (*Environment, error) {
 // Stop ends the API server.
 func (e *Environment) Stop() error { return e.server.Stop() }
 
-func (e *Environment) start() error {
+func (e *Environment) start(root string) error {
 	var err error
 	if e.Config, err = e.server.Start(); err != nil {
 		return fmt.Errorf("starting the API server (`make envtest-assets` builds its binaries): %w", err)
@@ -81,7 +88,26 @@ func (e *Environment) start() error {
 	if e.kubeconfig, err = admin.KubeConfig(); err != nil {
 		return fmt.Errorf("writing a kubeconfig: %w", err)
 	}
-	return nil
+	return e.addManager(root)
+}
+
+// addManager adds a user that may do what the shipped ClusterRole allows, so that tests fail when our manager needs more.
+func (e *Environment) addManager(root string) error {
+	user, err := e.server.AddUser(envtest.User{Name: managerUser}, e.Config)
+	if err != nil {
+		return fmt.Errorf("adding the user of the manager: %w", err)
+	}
+	e.manager = user.Config()
+	role := &rbacv1.ClusterRole{}
+	if err := readYAML(filepath.Join(root, "config", "rbac", "role.yaml"), role); err != nil {
+		return err
+	}
+	binding := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: role.Name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: managerUser}},
+	}
+	return errors.Join(e.Client.Create(context.Background(), role), e.Client.Create(context.Background(), binding))
 }
 
 func newServer(root string) (*envtest.Environment, error) {

@@ -21,7 +21,7 @@ const (
 	syncPeriod   = 10 * time.Minute
 )
 
-// NewManager returns a manager with cache, client and webhook server as our own manager has them. It serves the shipped
+// NewManager returns a manager with cache, client and webhook server as our own manager has them, and its rights. It serves the shipped
 // webhook configuration once a handler is registered; requests to it are recorded, see AdmissionRequests. mutate changes its
 // options.
 func (e *Environment) NewManager(t testing.TB, mutate ...func(*ctrl.Options)) ctrl.Manager {
@@ -36,7 +36,7 @@ func (e *Environment) NewManager(t testing.TB, mutate ...func(*ctrl.Options)) ct
 	for _, m := range mutate {
 		m(&options)
 	}
-	mgr, err := ctrl.NewManager(e.Config, options)
+	mgr, err := ctrl.NewManager(e.manager, options)
 	gomega.NewWithT(t).Expect(err).NotTo(gomega.HaveOccurred())
 	return mgr
 }
