@@ -77,7 +77,8 @@ func expectPayloadOnce(s corev1.Secret) {
 	Expect(strings.Count(data, unit)).To(Equal(1), s.Name)
 }
 
-// expectWrittenAfterAnswer looks at the first answer and the first write that the unit tells of in its journal.
+// expectWrittenAfterAnswer looks at what the unit tells in its journal: a cache that answers is written, and active then. When
+// it began to answer, its Pod tells.
 func expectWrittenAfterAnswer(ctx context.Context, n stack.Node, u *stack.Upstream, since time.Time) {
 	GinkgoHelper()
 	journal, err := n.Journal(ctx, stack.NodeUnit, since)
@@ -87,9 +88,12 @@ func expectWrittenAfterAnswer(ctx context.Context, n stack.Node, u *stack.Upstre
 			return !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(e.Message, part) })
 		})
 	}
-	answered, wrote := first(u.Host(), "answered"), first(u.Host(), "wrote", "hosts.toml")
-	Expect(answered).To(BeNumerically(">=", 0), "no line of %s says that the cache of %s answered: %+v", n.Name, u.Host(), journal)
-	Expect(wrote).To(BeNumerically(">", answered), "order of lines on %s: %+v", n.Name, journal)
+	wrote, active := first(u.Host(), "wrote", "hosts.toml"), first(u.Host()+": active")
+	Expect(wrote).To(BeNumerically(">=", 0), "no line of %s says that hosts.toml of %s was written: %+v", n.Name, u.Host(), journal)
+	Expect(active).To(BeNumerically(">", wrote), "order of lines on %s: %+v", n.Name, journal)
+	for _, e := range journal[wrote:active] {
+		Expect(e.Message).NotTo(And(ContainSubstring(u.Host()), ContainSubstring("does not answer")), n.Name)
+	}
 }
 
 // readySince is when the cache became ready; Kubernetes tells whole seconds.
