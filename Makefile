@@ -82,8 +82,8 @@ e2e-containerd: dockerd node-image runtime-binaries $(CONTAINERD_PROGRAMS) ## Ru
 	go test -tags e2e -count 1 -timeout 60m ./test/containerd -v -ginkgo.v -ginkgo.label-filter='$(LABELS)'
 
 .PHONY: e2e-boot
-e2e-boot: boot-image ## Boot machines with bootstrap data of every kind. LABELS=slow boots the others.
-	go test -tags e2e -count 1 -timeout 30m ./test/boot -v -ginkgo.v -ginkgo.label-filter='$(LABELS)'
+e2e-boot: boot-image ## Boot machines with bootstrap data of every kind, several at a time. LABELS=slow boots the rest.
+	go run github.com/onsi/ginkgo/v2/ginkgo -p -tags e2e -timeout 30m -v -label-filter='$(LABELS)' ./test/boot
 
 .PHONY: demo
 demo: stack ## Show a cluster that pulls through its caches, on the stack of the e2e specs; it is left running.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -61,10 +62,20 @@ func read(pkg, name string) []byte {
 	return data
 }
 
+// slow are samples of forms that others have as well.
+var slow = []string{
+	"join-control-plane.yaml", "jinja-unquoted.txt", "k0smotron-vars.txt.gz", "mime-nested.txt.gz", "mime-single.txt", "script-no-end.txt",
+	"kubeadm-join-control-plane.ign",
+}
+
 func entries(names ...string) []TableEntry {
 	var all []TableEntry
 	for _, name := range names {
-		all = append(all, Entry(name, name, SpecTimeout(15*time.Minute)))
+		var labels Labels
+		if slices.Contains(slow, name) {
+			labels = Label("slow")
+		}
+		all = append(all, Entry(name, name, labels, SpecTimeout(15*time.Minute)))
 	}
 	return all
 }
