@@ -24,6 +24,7 @@ $(CONTAINERD_V2:%=$(CONTAINERD)/%/containerd):
 
 $(CONTAINERD)/debian/containerd:
 	mkdir -p $(@D)
-	cd $(@D) && apt-get download -q containerd && dpkg-deb --fsys-tarfile containerd_*.deb | tar -x --strip-components 3 ./usr/bin/containerd
+	apt-cache show containerd >/dev/null 2>&1 || apt-get update -qq
+	cd $(@D) && apt-get download -qq -o APT::Sandbox::User=root containerd && dpkg-deb --fsys-tarfile containerd_*.deb | tar -x --strip-components 3 ./usr/bin/containerd
 	rm -f $(@D)/*.deb
 	touch $@

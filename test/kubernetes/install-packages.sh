@@ -14,6 +14,9 @@ declare -A packages=(
 	[jq]=jq
 	[shellcheck]=shellcheck
 	[/usr/bin/python3]=python3
+	[curl]=curl
+	[busybox]=busybox
+	[gcc]=build-essential
 )
 
 missing() {
