@@ -6,7 +6,7 @@
 //	LABELS=slow make e2e-boot     the others
 //
 // The specs carry the build tag e2e, so `go test ./...` needs none of this. Each has machines of its own, so that several run at
-// a time; a second run at the same time would lose its machines to the first clean-up.
+// a time.
 //
 // A machine is a whole Debian. It has no network and none of the capabilities and devices that would let bootstrap data reach
 // the disks of the host. What the data calls or downloads is a stand-in that notes the call, how our unit was at that moment, and

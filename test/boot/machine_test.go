@@ -4,6 +4,7 @@ package boot
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,7 +19,7 @@ import (
 
 const (
 	image = "capi-registry-cache/boot"
-	// label finds the machines that a run which was killed has left.
+	// label has the process that a machine belongs to.
 	label       = "capi-registry-cache.boot"
 	bootTimeout = 3 * time.Minute
 )
@@ -29,7 +30,7 @@ type machine struct{ id string }
 // boot makes a machine with some files, starts it, and waits until systemd has nothing left to do.
 func boot(ctx context.Context, files map[string][]byte) machine {
 	GinkgoHelper()
-	id, err := docker(ctx, "create", "--label", label, "--network", "none", "--hostname", "machine", "--cgroupns", "private",
+	id, err := docker(ctx, "create", "--label", fmt.Sprintf("%s=%d", label, os.Getpid()), "--network", "none", "--hostname", "machine", "--cgroupns", "private",
 		"--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined", image)
 	Expect(err).NotTo(HaveOccurred())
 	m := machine{strings.TrimSpace(id)}

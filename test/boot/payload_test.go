@@ -34,7 +34,7 @@ var values = payload.Values{Caches: []payload.Cache{
 }}
 
 // containerdConfig is what our script makes where containerd has no configuration and does not read the directory.
-const containerdConfig = payload.Marker + "\nversion = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"/etc/containerd/certs.d\"\n"
+const containerdConfig = payload.Marker + "\nversion = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"/etc/containerd/certs.d\" " + payload.Marker + "\n"
 
 // samples are the names of the inputs among the samples of a package.
 func samples(pkg, pattern string) []string {
@@ -108,6 +108,7 @@ func withOurs(before map[string]string) map[string]string {
 		"/etc/systemd/system/multi-user.target.wants/" + payload.UnitName: fmt.Sprintf("%s 0:0 %s\n",
 			fs.ModeSymlink|0o777, "/etc/systemd/system/"+payload.UnitName),
 		"/etc/containerd/config.toml": file(0o644, containerdConfig),
+		"/etc/containerd/conf.d":      file(fs.ModeDir|0o755, ""), // where a drop-in would be
 	}
 	for _, f := range files {
 		all[f.Path] = file(f.Mode, string(f.Content))

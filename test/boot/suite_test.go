@@ -4,7 +4,10 @@ package boot
 
 import (
 	"context"
+	"errors"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -19,13 +22,25 @@ func TestBoot(t *testing.T) {
 	RunSpecs(t, "bootstrap data at the first boot")
 }
 
-var _ = SynchronizedBeforeSuite(func(ctx context.Context) {
+var _ = BeforeSuite(func(ctx context.Context) {
 	_, err := docker(ctx, "image", "inspect", image)
 	Expect(err).NotTo(HaveOccurred(), "`make e2e-boot` builds the image")
-	left, err := docker(ctx, "ps", "-aq", "--filter", "label="+label)
+	removeLeftovers(ctx)
+}, NodeTimeout(time.Minute))
+
+// removeLeftovers removes the machines of processes that were killed.
+func removeLeftovers(ctx context.Context) {
+	GinkgoHelper()
+	machines, err := docker(ctx, "ps", "-a", "--filter", "label="+label, "--format", `{{.ID}} {{.Label "`+label+`"}}`)
 	Expect(err).NotTo(HaveOccurred())
-	for _, id := range strings.Fields(left) {
-		_, err := docker(ctx, "rm", "-f", "-v", id)
+	for line := range strings.Lines(machines) {
+		id, owner, _ := strings.Cut(strings.TrimSpace(line), " ")
+		pid, err := strconv.Atoi(owner)
+		Expect(err).NotTo(HaveOccurred())
+		if !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			continue
+		}
+		_, err = docker(ctx, "rm", "-f", "-v", id)
 		Expect(err).NotTo(HaveOccurred())
 	}
-}, func() {}, NodeTimeout(time.Minute))
+}
