@@ -2,6 +2,7 @@ package ignition
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/capi-registry-cache/capi-registry-cache/bootstrap/payload"
 )
@@ -53,8 +54,12 @@ func (p *part) ownFile(it item) (bool, error) {
 	if v[0].is('t') || v[0].holds() {
 		return false, nil
 	}
+	url, compression := source[0].string(), source[1].string()
+	if compression == "" && slices.ContainsFunc(p.files, func(f file) bool { return f.Path == it.name && f.Contents.Source == url }) {
+		return true, nil // the very one, which need not be decoded
+	}
 	const head = 512
-	content, err := decode(source[0].string(), source[1].string(), head)
+	content, err := decode(url, compression, head)
 	return err == nil && (!p.marked[it.name] || marked(string(content))), nil
 }
 
