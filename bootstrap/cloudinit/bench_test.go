@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/capi-registry-cache/capi-registry-cache/bootstrap/payload"
 )
 
 // benchData are the same 4, 64 and 512 KiB in the forms that are benchmarked.
@@ -43,7 +45,7 @@ func BenchmarkYAML(b *testing.B) {
 		if err := decodeAndEncode(text, &out); err != nil {
 			return err
 		}
-		_, err = zip(out.Bytes())
+		_, err = payload.Gzip(out.Bytes())
 		return err
 	})
 }

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
+
+	"github.com/capi-registry-cache/capi-registry-cache/bootstrap/payload"
 )
 
 func TestFormOf_reads_data_as_cloud_init_does(t *testing.T) {
@@ -53,7 +55,7 @@ func TestFormOf_reads_data_as_cloud_init_does(t *testing.T) {
 
 func zipText(t testing.TB, text string) string {
 	t.Helper()
-	out, err := zip([]byte(text))
+	out, err := payload.Gzip([]byte(text))
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	return string(out)
 }

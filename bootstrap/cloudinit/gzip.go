@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 )
 
 // maxUnzipped bounds what compressed user data may become.
@@ -40,25 +39,4 @@ func gunzip(data []byte) ([]byte, error) {
 		return nil, errUnzipped
 	}
 	return out, nil
-}
-
-// writers are kept, as each of them holds most of a MiB.
-var writers = sync.Pool{New: func() any {
-	w, _ := gzip.NewWriterLevel(io.Discard, gzip.BestCompression) // fails for levels that do not exist
-	return w
-}}
-
-// zip compresses without name and time, so that the same data gives the same bytes.
-func zip(data []byte) ([]byte, error) {
-	w := writers.Get().(*gzip.Writer)
-	defer writers.Put(w)
-	var out bytes.Buffer
-	w.Reset(&out)
-	if _, err := w.Write(data); err != nil {
-		return nil, err
-	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	return out.Bytes(), nil
 }

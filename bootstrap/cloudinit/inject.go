@@ -65,7 +65,7 @@ func (b *bundle) intoGzip(data []byte) ([]byte, error) {
 	if bytes.Equal(out, inner) {
 		return data, nil
 	}
-	return zip(out)
+	return payload.Gzip(out)
 }
 
 // intoCloudConfig splices our entries in, but leaves a document alone that is no YAML, or another one, until Jinja has

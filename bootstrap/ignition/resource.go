@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"github.com/vincent-petithory/dataurl"
+
+	"github.com/capi-registry-cache/capi-registry-cache/bootstrap/payload"
 )
 
 var (
@@ -105,7 +107,7 @@ func encode(source, compression string, content []byte) (string, error) {
 	}
 	body := content
 	if compression == "gzip" {
-		if body, err = zip(content); err != nil {
+		if body, err = payload.Gzip(content); err != nil {
 			return "", err
 		}
 	}
@@ -118,22 +120,6 @@ func encode(source, compression string, content []byte) (string, error) {
 		return "", errEncode
 	}
 	return out, nil
-}
-
-// zip compresses without name and time, so that the same data gives the same bytes.
-func zip(data []byte) ([]byte, error) {
-	var out bytes.Buffer
-	w, err := gzip.NewWriterLevel(&out, gzip.BestCompression)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := w.Write(data); err != nil {
-		return nil, err
-	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	return out.Bytes(), nil
 }
 
 // rehash is a verification.hash for another content; the one that was must have been right. Ignition takes it of what is

@@ -185,7 +185,7 @@ func gzipped(t testing.TB, config []byte) []byte {
 
 func gzipURL(t testing.TB, content string) string {
 	t.Helper()
-	compressed, err := zip([]byte(content))
+	compressed, err := payload.Gzip([]byte(content))
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	return "data:text/plain;base64," + base64.StdEncoding.EncodeToString(compressed)
 }

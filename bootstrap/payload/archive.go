@@ -6,8 +6,10 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"path"
 	"strings"
+	"sync"
 	"sync/atomic"
 )
 
@@ -55,7 +57,7 @@ func Archive(files []File) ([]byte, error) {
 	if a := latest.Load(); a != nil && bytes.Equal(a.installer, installer) {
 		return a.archive, nil
 	}
-	archive, err := compress(installer)
+	archive, err := Gzip(installer)
 	if err != nil {
 		return nil, fmt.Errorf("compressing the files: %w", err)
 	}
@@ -143,13 +145,18 @@ func Base64Lines(data []byte) string {
 	return out.String()
 }
 
-// compress leaves name and time out, so that the same data gives the same bytes.
-func compress(data []byte) ([]byte, error) {
+// writers are kept, as each of them holds most of a MiB.
+var writers = sync.Pool{New: func() any {
+	w, _ := gzip.NewWriterLevel(io.Discard, gzip.BestCompression) // fails for levels that do not exist
+	return w
+}}
+
+// Gzip compresses without name and time, so that the same data gives the same bytes.
+func Gzip(data []byte) ([]byte, error) {
+	w := writers.Get().(*gzip.Writer)
+	defer writers.Put(w)
 	var out bytes.Buffer
-	w, err := gzip.NewWriterLevel(&out, gzip.BestCompression)
-	if err != nil {
-		return nil, err
-	}
+	w.Reset(&out)
 	if _, err := w.Write(data); err != nil {
 		return nil, err
 	}
