@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/capi-registry-cache/capi-registry-cache/workload/cache"
+	"github.com/capi-registry-cache/capi-registry-cache/workload/nodesync"
 )
 
 func main() {
@@ -34,10 +35,10 @@ func newCommand() *cobra.Command {
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 		Args:              cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return errors.New("no sub-command given; accepted is: cache CONFIG")
+			return errors.New("no sub-command given; accepted are: cache CONFIG, node-sync STATE")
 		},
 	}
-	command.AddCommand(newCacheCommand())
+	command.AddCommand(newCacheCommand(), newNodeSyncCommand())
 	return command
 }
 
@@ -61,6 +62,24 @@ the cache serves; requests that name another one (containerd's parameter ns) are
 			return cache.Run(command.Context(), config, os.Getenv(cache.UpstreamVariable))
 		},
 	}
+}
+
+func newNodeSyncCommand() *cobra.Command {
+	var root string
+	command := &cobra.Command{
+		Use:   "node-sync STATE",
+		Short: "Keep the node of this Pod in its desired state",
+		Long: `Keep the node of this Pod in its desired state.
+
+STATE is the path of the document that the controller renders. The node's directories have to be mounted below the root, and the
+directory of its system bus where D-Bus has it.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(command *cobra.Command, args []string) error {
+			return nodesync.Run(command.Context(), args[0], root)
+		},
+	}
+	command.Flags().StringVar(&root, "root", "/host", "Where the node's file system is mounted.")
+	return command
 }
 
 func cacheArgs(_ *cobra.Command, args []string) error {

@@ -68,10 +68,15 @@ func Objects(v Values) ([]client.Object, error) {
 		return nil, err
 	}
 	objects := []client.Object{configSecret(v, config), service, statefulSet}
-	if v.Namespace == metav1.NamespaceSystem || v.Namespace == metav1.NamespaceDefault {
+	if everywhere(v.Namespace) {
 		return objects, nil
 	}
-	return append([]client.Object{namespace(v)}, objects...), nil
+	return append([]client.Object{namespace(v.Namespace)}, objects...), nil
+}
+
+// everywhere tells whether every cluster has a namespace.
+func everywhere(namespace string) bool {
+	return namespace == metav1.NamespaceSystem || namespace == metav1.NamespaceDefault
 }
 
 // Labels returns the labels of every object of every cache; objects without them are not ours.
@@ -106,10 +111,10 @@ func objectMeta(v Values) metav1.ObjectMeta {
 	}
 }
 
-func namespace(v Values) *corev1.Namespace {
+func namespace(name string) *corev1.Namespace {
 	return &corev1.Namespace{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"},
-		ObjectMeta: metav1.ObjectMeta{Name: v.Namespace},
+		ObjectMeta: metav1.ObjectMeta{Name: name},
 	}
 }
 

@@ -121,6 +121,7 @@ func emptyLike(t *testing.T, object client.Object) client.Object {
 	kinds := map[string]client.Object{
 		"Namespace": &corev1.Namespace{}, "Secret": &corev1.Secret{},
 		"Service": &corev1.Service{}, "StatefulSet": &appsv1.StatefulSet{},
+		"ConfigMap": &corev1.ConfigMap{}, "DaemonSet": &appsv1.DaemonSet{},
 	}
 	empty, known := kinds[object.GetObjectKind().GroupVersionKind().Kind]
 	NewWithT(t).Expect(known).To(BeTrue(), "TypeMeta must be set")

@@ -1,0 +1,59 @@
+package nodesync
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/coreos/go-systemd/v22/dbus"
+)
+
+// Systemd is what node-sync needs of the node's service manager.
+type Systemd interface {
+	// Active tells whether a unit runs or is about to.
+	Active(ctx context.Context, unit string) (bool, error)
+	// Start reads unit files anew, enables a unit and starts it, again if it runs already.
+	Start(ctx context.Context, unit string) error
+}
+
+// SystemBus is systemd behind the node's system bus, whose socket has to be where D-Bus has it.
+type SystemBus struct{}
+
+// Active implements Systemd.
+func (SystemBus) Active(ctx context.Context, unit string) (bool, error) {
+	conn, err := dbus.NewSystemConnectionContext(ctx)
+	if err != nil {
+		return false, fmt.Errorf("connecting to systemd: %w", err)
+	}
+	defer conn.Close()
+	state, err := conn.GetUnitPropertyContext(ctx, unit, "ActiveState")
+	if err != nil {
+		return false, fmt.Errorf("looking at %s: %w", unit, err)
+	}
+	switch state.Value.Value() {
+	case "active", "activating", "reloading":
+		return true, nil
+	}
+	return false, nil
+}
+
+// Start implements Systemd. It does not wait: the unit's own start may take a minute.
+func (SystemBus) Start(ctx context.Context, unit string) error {
+	conn, err := dbus.NewSystemConnectionContext(ctx)
+	if err != nil {
+		return fmt.Errorf("connecting to systemd: %w", err)
+	}
+	defer conn.Close()
+	if err := conn.ReloadContext(ctx); err != nil {
+		return fmt.Errorf("letting systemd read its unit files: %w", err)
+	}
+	if _, _, err := conn.EnableUnitFilesContext(ctx, []string{unit}, false, true); err != nil {
+		return fmt.Errorf("enabling %s: %w", unit, err)
+	}
+	if err := conn.ReloadContext(ctx); err != nil {
+		return fmt.Errorf("letting systemd read its unit files: %w", err)
+	}
+	if _, err := conn.RestartUnitContext(ctx, unit, "replace", nil); err != nil {
+		return fmt.Errorf("starting %s: %w", unit, err)
+	}
+	return nil
+}
