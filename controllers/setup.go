@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"sigs.k8s.io/cluster-api/controllers/clustercache"
 	"sigs.k8s.io/cluster-api/controllers/remote"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -25,6 +27,12 @@ const (
 
 	// DefaultUnreachableDeletionTimeout is used if Options.UnreachableDeletionTimeout is 0.
 	DefaultUnreachableDeletionTimeout = 10 * time.Minute
+
+	// DefaultNodeForgetTimeout is used if Options.NodeForgetTimeout is 0.
+	DefaultNodeForgetTimeout = 5 * time.Minute
+
+	// reportTimeout bounds the question to one Pod; there may be ten of them in a reconcile.
+	reportTimeout = 2 * time.Second
 )
 
 // Options is what the controllers can be told. The zero value of a number means its default.
@@ -45,6 +53,8 @@ type Options struct {
 	UnreachableDeletionTimeout time.Duration
 	// BootstrapData limits the size of bootstrap data with the caches in it. Nothing is told of large data if WarnBytes is 0.
 	BootstrapData webhooks.Limits
+	// NodeForgetTimeout is how long a removed cache is kept for nodes that have not forgotten it.
+	NodeForgetTimeout time.Duration
 	// SecretClient reads the kubeconfigs of workload clusters. The default reads from the cache of the manager.
 	SecretClient client.Reader
 }
@@ -64,6 +74,10 @@ func SetupWithManager(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		WorkloadImage:              o.WorkloadImage,
 		WatchFilterValue:           o.WatchFilterValue,
 		UnreachableDeletionTimeout: o.UnreachableDeletionTimeout,
+		NodeForgetTimeout:          o.NodeForgetTimeout,
+	}
+	if reconciler.NodeForgetTimeout == 0 {
+		reconciler.NodeForgetTimeout = DefaultNodeForgetTimeout
 	}
 	if err := reconciler.SetupWithManager(ctx, mgr, controller.Options{MaxConcurrentReconciles: o.RegistryCacheConcurrency}); err != nil {
 		return err
@@ -114,7 +128,8 @@ func workloadCache() clustercache.CacheOptions {
 	}
 	for _, kind := range registrycache.WorkloadKinds() {
 		by := ctrlcache.ByObject{Label: manifests.Selector()}
-		if _, ok := kind.(*corev1.Secret); ok {
+		switch kind.(type) {
+		case *corev1.Secret, *corev1.ConfigMap:
 			by.Transform = withoutContent
 		}
 		options.ByObject[kind] = by
@@ -123,9 +138,11 @@ func workloadCache() clustercache.CacheOptions {
 }
 
 func withoutContent(obj any) (any, error) {
-	if secret, ok := obj.(*corev1.Secret); ok {
-		secret.Data = nil
-		secret.ManagedFields = nil
+	switch o := obj.(type) {
+	case *corev1.Secret:
+		o.Data, o.ManagedFields = nil, nil
+	case *corev1.ConfigMap:
+		o.Data, o.ManagedFields = nil, nil
 	}
 	return obj, nil
 }
@@ -143,6 +160,21 @@ func (w workloads) GetClient(ctx context.Context, cluster client.ObjectKey) (cli
 func (w workloads) GetUncachedClient(ctx context.Context, cluster client.ObjectKey) (client.Client, error) {
 	c, err := w.clusters.GetUncachedClient(ctx, cluster)
 	return c, translate(err)
+}
+
+// NodeReport asks by way of the API server, so the Pod needs no credentials, and no way in from elsewhere.
+func (w workloads) NodeReport(ctx context.Context, cluster, pod client.ObjectKey) ([]byte, error) {
+	config, err := w.clusters.GetRESTConfig(ctx, cluster)
+	if err != nil {
+		return nil, translate(err)
+	}
+	core, err := corev1client.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("making a client for Pod %s: %w", pod, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
+	defer cancel()
+	return core.Pods(pod.Namespace).ProxyGet("http", pod.Name, strconv.Itoa(manifests.NodeSyncPort), "/report", nil).DoRaw(ctx)
 }
 
 func (w workloads) Watch(ctx context.Context, cluster client.ObjectKey, watch registrycache.Watch) error {

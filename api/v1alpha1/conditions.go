@@ -48,6 +48,18 @@ const (
 	NodePayloadRejectedReason = "Rejected"
 )
 
+const (
+	// NodesConfiguredCondition is true when every node that exists does what the RegistryCache says.
+	NodesConfiguredCondition = "NodesConfigured"
+
+	// NodesConfiguredReason means that every node is configured.
+	NodesConfiguredReason = "Configured"
+	// NodesNotConfiguredReason means that at least one node is not configured; the message names the first of them, and why.
+	NodesNotConfiguredReason = "NotConfigured"
+	// ExistingNodesIgnoredReason means that the spec leaves existing nodes alone.
+	ExistingNodesIgnoredReason = "ExistingIgnored"
+)
+
 // Reasons that more than one condition uses.
 const (
 	// ClusterNotFoundReason means that there is no Cluster of this name in this namespace.

@@ -135,11 +135,29 @@ type Nodes struct {
 	// +kubebuilder:validation:MaxLength=256
 	// +kubebuilder:validation:XValidation:rule="self.matches('^(/[A-Za-z0-9_][A-Za-z0-9._-]*)+$')",messageExpression="'nodes.certsDir: ' + self + ' is not usable; accepted is one absolute path of letters, digits, dot, dash and underscore without a trailing slash, such as /etc/containerd/certs.d'"
 	CertsDir string `json:"certsDir,omitempty"`
+
+	// existing says what happens to nodes that exist already. Configure keeps them as the spec wants them, and lets them forget a
+	// cache before it is removed; it runs a DaemonSet in the workload cluster. Ignore leaves them alone: only new Machines get
+	// changes. Default: Configure.
+	// +optional
+	// +kubebuilder:default=Configure
+	Existing ExistingNodes `json:"existing,omitempty"`
 }
+
+// ExistingNodes says what happens to nodes that exist already.
+// +kubebuilder:validation:Enum=Configure;Ignore
+type ExistingNodes string
+
+const (
+	// ExistingNodesConfigure keeps them as the spec wants them.
+	ExistingNodesConfigure ExistingNodes = "Configure"
+	// ExistingNodesIgnore leaves them alone.
+	ExistingNodesIgnore ExistingNodes = "Ignore"
+)
 
 // RegistryCacheStatus is what the controller knows of the caches of a Cluster.
 type RegistryCacheStatus struct {
-	// conditions are Ready, AddressesAllocated, CachesAvailable, NodePayloadPublished and Paused.
+	// conditions are Ready, AddressesAllocated, CachesAvailable, NodePayloadPublished, NodesConfigured and Paused.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -31,6 +31,7 @@ import (
 
 const (
 	deletionTimeout = 10 * time.Second
+	forgetTimeout   = 8 * time.Second
 	workloadImage   = "registry.example.com/workload:test"
 )
 
@@ -99,6 +100,7 @@ func start(ctx context.Context) (<-chan struct{}, error) {
 		Recorder:                   mgr.GetEventRecorder("test"),
 		WorkloadImage:              workloadImage,
 		UnreachableDeletionTimeout: deletionTimeout,
+		NodeForgetTimeout:          forgetTimeout,
 	}
 	if err := reconciler.SetupWithManager(ctx, mgr, controller.Options{MaxConcurrentReconciles: 4}); err != nil {
 		return nil, err
@@ -151,6 +153,10 @@ func (f *fakeClusters) GetClient(_ context.Context, cluster client.ObjectKey) (c
 
 func (f *fakeClusters) GetUncachedClient(_ context.Context, cluster client.ObjectKey) (client.Client, error) {
 	return f.live, f.check(cluster)
+}
+
+func (f *fakeClusters) NodeReport(_ context.Context, cluster, pod client.ObjectKey) ([]byte, error) {
+	return []byte(`{"problems":[{"reason":"Conflict","upstream":"docker.io","message":"a trouble of ` + pod.Name + `"}]}`), f.check(cluster)
 }
 
 func (f *fakeClusters) Watch(_ context.Context, cluster client.ObjectKey, watch registrycache.Watch) error {

@@ -38,6 +38,12 @@ type fixture struct {
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	t.Parallel()
+	return newLoneFixture(t)
+}
+
+// newLoneFixture is for tests that change what all see, such as Nodes.
+func newLoneFixture(t *testing.T) *fixture {
+	t.Helper()
 	g := NewWithT(t)
 	g.SetDefaultEventuallyTimeout(patience)
 	g.SetDefaultConsistentlyDuration(quiet)

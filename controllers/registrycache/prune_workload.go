@@ -10,6 +10,7 @@ import (
 
 	addonsv1 "github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
 	"github.com/capi-registry-cache/capi-registry-cache/controllers/apply"
+	"github.com/capi-registry-cache/capi-registry-cache/templates/manifests"
 )
 
 // pruneWorkload removes the objects of caches that are no longer in the spec, and those that a cache no longer
@@ -22,6 +23,7 @@ func (r *Reconciler) pruneWorkload(ctx context.Context, s *scope) (ctrl.Result, 
 	pruned, err := apply.Prune(ctx, *s.target, objects, s.wanted)
 	for _, obj := range pruned {
 		if _, ok := obj.(*corev1.Service); ok {
+			r.tellLeftBehind(s)
 			r.event(s, corev1.EventTypeNormal, "CacheRemoved", "Prune", "Removed the cache of %s from the workload cluster", obj.GetAnnotations()[addonsv1.UpstreamAnnotation])
 		}
 	}
@@ -32,8 +34,11 @@ func (r *Reconciler) pruneWorkload(ctx context.Context, s *scope) (ctrl.Result, 
 }
 
 // wanted says whether an object has to stay. A cache that could not be applied keeps all that it has (I5); a cache
-// that is in the spec keeps its claim.
+// that is in the spec keeps its claim. What is not in the spec stays until nodes have forgotten it.
 func (s *scope) wanted(obj client.Object) bool {
+	if obj.GetLabels()[addonsv1.InstanceLabel] == manifests.NodeSyncName {
+		return !s.nodes.ignored && (s.nodes.rejected != "" || !s.forgotten || s.nodes.objects[objectKey(obj)])
+	}
 	for _, fact := range s.facts {
 		if fact.instance != obj.GetLabels()[addonsv1.InstanceLabel] {
 			continue
@@ -41,5 +46,5 @@ func (s *scope) wanted(obj client.Object) bool {
 		_, claim := obj.(*corev1.PersistentVolumeClaim)
 		return claim || !fact.applied || fact.objects[objectKey(obj)]
 	}
-	return false
+	return !s.forgotten
 }

@@ -47,6 +47,8 @@ type Reconciler struct {
 	// UnreachableDeletionTimeout is how long a deleted RegistryCache waits for its objects in the workload
 	// cluster to be gone, measured from its deletion.
 	UnreachableDeletionTimeout time.Duration
+	// NodeForgetTimeout is how long what nodes are no longer told of is kept for nodes that have not taken that over.
+	NodeForgetTimeout time.Duration
 
 	applier  *apply.Applier
 	refusals *refusals
@@ -86,10 +88,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 		}
 	}()
 	if s.deleting() {
-		return run(ctx, s, r.findCluster, r.publishPayload, r.removeWorkload, r.releaseFinalizer)
+		return run(ctx, s, r.findCluster, r.publishPayload, r.forgetNodes, r.removeWorkload, r.releaseFinalizer)
 	}
-	return run(ctx, s, r.findCluster, r.joinCluster, r.allocateAddresses, r.publishPayload,
-		r.connectWorkload, r.applyWorkload, r.pruneWorkload, r.observeWorkload)
+	return run(ctx, s, r.findCluster, r.joinCluster, r.allocateAddresses, r.publishPayload, r.connectWorkload, r.applyWorkload,
+		r.syncNodes, r.observeNodes, r.awaitNodes, r.pruneWorkload, r.observeWorkload)
 }
 
 // run runs phases in order until one fails or says that the rest has nothing to do. The earliest requeue counts.
@@ -127,6 +129,7 @@ func patchOptions(err error) []patch.Option {
 		addonsv1.AddressesAllocatedCondition,
 		addonsv1.CachesAvailableCondition,
 		addonsv1.NodePayloadPublishedCondition,
+		addonsv1.NodesConfiguredCondition,
 		addonsv1.PausedCondition,
 	}}
 	if err != nil {

@@ -29,6 +29,10 @@ type scope struct {
 	facts map[string]*cacheFact
 	// payload is what became of the Secret with the node payload.
 	payload payloadFact
+	// nodes is what is known of nodes that exist already; nil: nobody looked.
+	nodes *nodesFact
+	// forgotten: no node that is waited for uses what it is no longer told of.
+	forgotten bool
 	// err is the unexpected error that ended the reconcile, if one did.
 	err error
 	// done: no later phase has anything to do.

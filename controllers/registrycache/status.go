@@ -18,13 +18,15 @@ func setStatus(s *scope) {
 		addonsv1.AddressesAllocatedCondition:   addressesAllocated(s),
 		addonsv1.CachesAvailableCondition:      cachesAvailable(s),
 		addonsv1.NodePayloadPublishedCondition: nodePayloadPublished(s),
+		addonsv1.NodesConfiguredCondition:      nodesConfigured(s),
 	} {
 		condition.Type = kind
 		conditions.Set(s.cache, condition)
 	}
 	// It fails only if no condition types are given.
 	_ = conditions.SetSummaryCondition(s.cache, s.cache, addonsv1.ReadyCondition,
-		conditions.ForConditionTypes{addonsv1.AddressesAllocatedCondition, addonsv1.CachesAvailableCondition, addonsv1.NodePayloadPublishedCondition},
+		conditions.ForConditionTypes{addonsv1.AddressesAllocatedCondition, addonsv1.CachesAvailableCondition,
+			addonsv1.NodePayloadPublishedCondition, addonsv1.NodesConfiguredCondition},
 		conditions.CustomMergeStrategy{MergeStrategy: conditions.DefaultMergeStrategy(conditions.ComputeReasonFunc(
 			conditions.GetDefaultComputeMergeReasonFunc(clusterv1.NotReadyReason, clusterv1.ReadyUnknownReason, clusterv1.ReadyReason),
 		))},
@@ -107,6 +109,39 @@ func nodePayloadPublished(s *scope) metav1.Condition {
 	default:
 		return isUnknown(addonsv1.InternalErrorReason, "Please check the log of the manager")
 	}
+}
+
+// nodesConfigured looks at the nodes that exist already; new Machines boot with what they need.
+func nodesConfigured(s *scope) metav1.Condition {
+	switch {
+	case s.deleting():
+		return isFalse(addonsv1.DeletingReason, "The RegistryCache is being deleted"+waitingFor(s))
+	case s.cluster == nil:
+		return clusterNotFound(s)
+	case s.clusterGoing():
+		return isFalse(addonsv1.ClusterDeletingReason, "The Cluster is being deleted")
+	case s.cache.Spec.Nodes.Existing == addonsv1.ExistingNodesIgnore:
+		return metav1.Condition{Status: metav1.ConditionTrue, Reason: addonsv1.ExistingNodesIgnoredReason,
+			Message: "spec.nodes.existing is Ignore: only Machines that boot from now on get changes, and nothing is removed from nodes; they withdraw a cache that stops answering"}
+	case s.target == nil && s.err == nil:
+		return isUnknown(addonsv1.ClusterNotConnectedReason, "The workload cluster is not connected; its nodes go on as they are")
+	case s.nodes == nil || s.err != nil:
+		return isUnknown(addonsv1.InternalErrorReason, "Please check the log of the manager")
+	case s.nodes.rejected != "":
+		return isFalse(addonsv1.ApplyFailedReason, s.nodes.rejected)
+	case s.nodes.configured < s.nodes.total:
+		return isFalse(addonsv1.NodesNotConfiguredReason, fmt.Sprintf("%d of %d nodes are configured\n%s", s.nodes.configured, s.nodes.total, strings.Join(s.nodes.troubles, "\n")))
+	default:
+		return isTrue(addonsv1.NodesConfiguredReason)
+	}
+}
+
+// waitingFor names the nodes that a removal waits for.
+func waitingFor(s *scope) string {
+	if s.nodes == nil || len(s.nodes.pending) == 0 {
+		return ""
+	}
+	return "; waiting for nodes to forget it: " + named(s.nodes.pending)
 }
 
 // withoutAddress are the upstreams of the spec whose cache has no address.

@@ -84,6 +84,20 @@ func TestSetStatusTurnsFactsIntoConditions(t *testing.T) {
 			func(s *scope) { s.payload = payloadFact{err: errors.New("12:34:56 timed out")} },
 			expected{yes, "Allocated", ""}, expected{yes, "Available", ""}, expected{unknown, "ReadyUnknown", "NodePayloadPublished"},
 		},
+		"a node is not configured": {
+			func(s *scope) { s.nodes.configured, s.nodes.troubles = 2, []string{"n3: containers run: drain"} },
+			expected{yes, "Allocated", ""}, expected{yes, "Available", ""}, expected{no, "NotReady", "2 of 3 nodes are configured"},
+		},
+		"existing nodes are ignored": {
+			func(s *scope) {
+				s.cache.Spec.Nodes.Existing, s.nodes = addonsv1.ExistingNodesIgnore, &nodesFact{ignored: true}
+			},
+			expected{yes, "Allocated", ""}, expected{yes, "Available", ""}, expected{yes, "Ready", ""},
+		},
+		"node-sync is rejected": {
+			func(s *scope) { s.nodes = &nodesFact{rejected: "DaemonSet registry-cache-node-sync: Forbidden"} },
+			expected{yes, "Allocated", ""}, expected{yes, "Available", ""}, expected{no, "NotReady", "DaemonSet registry-cache-node-sync: Forbidden"},
+		},
 		"the reconcile failed": {
 			func(s *scope) { s.err = errors.New("conflict") },
 			expected{yes, "Allocated", ""}, expected{unknown, "InternalError", ""}, expected{unknown, "ReadyUnknown", ""},
@@ -119,6 +133,7 @@ func serving() *scope {
 		target:  &apply.Target{},
 		payload: payloadFact{published: true},
 		facts:   map[string]*cacheFact{},
+		nodes:   &nodesFact{total: 3, configured: 3},
 	}
 	for _, upstream := range []string{"docker.io", "quay.io"} {
 		s.cache.Spec.Caches = append(s.cache.Spec.Caches, addonsv1.Cache{Upstream: upstream})

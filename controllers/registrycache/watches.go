@@ -34,12 +34,14 @@ type watcher interface {
 // WorkloadKinds are the kinds that we write into workload clusters, and those that come of them. Caches of workload
 // clusters hold them only with our labels.
 func WorkloadKinds() []client.Object {
-	return []client.Object{&appsv1.StatefulSet{}, &corev1.Service{}, &corev1.Secret{}, &corev1.PersistentVolumeClaim{}}
+	return []client.Object{&appsv1.StatefulSet{}, &appsv1.DaemonSet{}, &corev1.Service{}, &corev1.Secret{}, &corev1.ConfigMap{}, &corev1.PersistentVolumeClaim{}}
 }
 
-// workloadLists are the lists of WorkloadKinds. The StatefulSet comes first, so that nothing re-creates the rest.
+// workloadLists are the lists of WorkloadKinds. What makes Pods comes first, so that nothing re-creates the rest.
 func workloadLists() []client.ObjectList {
-	return []client.ObjectList{&appsv1.StatefulSetList{}, &corev1.ServiceList{}, &corev1.SecretList{}, &corev1.PersistentVolumeClaimList{}}
+	return []client.ObjectList{
+		&appsv1.StatefulSetList{}, &appsv1.DaemonSetList{}, &corev1.ServiceList{}, &corev1.SecretList{}, &corev1.ConfigMapList{}, &corev1.PersistentVolumeClaimList{},
+	}
 }
 
 // SetupWithManager starts the controller with the manager.

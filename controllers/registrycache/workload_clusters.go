@@ -21,6 +21,8 @@ type WorkloadClusters interface {
 	GetClient(ctx context.Context, cluster client.ObjectKey) (client.Client, error)
 	// GetUncachedClient returns a client that reads from the API server. Errors are those of GetClient.
 	GetUncachedClient(ctx context.Context, cluster client.ObjectKey) (client.Client, error)
+	// NodeReport returns what a Pod of node-sync answers at /report. Errors are those of GetClient, or of the connection.
+	NodeReport(ctx context.Context, cluster, pod client.ObjectKey) ([]byte, error)
 	// Watch starts a watch, once for each name and connection. Errors are those of GetClient.
 	Watch(ctx context.Context, cluster client.ObjectKey, watch Watch) error
 	// Source wakes a controller when a workload cluster is connected or disconnected.

@@ -116,6 +116,7 @@ func TestDefaultsAreThoseOfTheDocumentation(t *testing.T) {
 namespace: kube-system
 nodes:
   certsDir: /etc/containerd/certs.d
+  existing: Configure
 caches:
 - upstream: docker.io
   volume:
