@@ -76,9 +76,6 @@ func SetupWithManager(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		UnreachableDeletionTimeout: o.UnreachableDeletionTimeout,
 		NodeForgetTimeout:          o.NodeForgetTimeout,
 	}
-	if reconciler.NodeForgetTimeout == 0 {
-		reconciler.NodeForgetTimeout = DefaultNodeForgetTimeout
-	}
 	if err := reconciler.SetupWithManager(ctx, mgr, controller.Options{MaxConcurrentReconciles: o.RegistryCacheConcurrency}); err != nil {
 		return err
 	}
@@ -88,6 +85,9 @@ func SetupWithManager(ctx context.Context, mgr ctrl.Manager, o Options) error {
 func (o *Options) setDefaults() {
 	if o.UnreachableDeletionTimeout == 0 {
 		o.UnreachableDeletionTimeout = DefaultUnreachableDeletionTimeout
+	}
+	if o.NodeForgetTimeout == 0 {
+		o.NodeForgetTimeout = DefaultNodeForgetTimeout
 	}
 	if o.BootstrapData.MaxBytes == 0 {
 		o.BootstrapData.MaxBytes = webhooks.DefaultMaxBytes

@@ -12,7 +12,10 @@
 #   /etc/capi-registry-cache/upstreams/<upstream>/hosts.toml     installed while it does
 #   /etc/capi-registry-cache/upstreams/<upstream>/fallback.toml  installed while it does not; absent: nothing is
 #   /etc/capi-registry-cache/upstreams/<upstream>/v1-….toml      instead of those, if present and containerd is 1.x
-# Observed state: /run/capi-registry-cache/state, a line "<upstream> active|waiting|conflict|unsupported <why>" each.
+#   /etc/capi-registry-cache/generation                   repeated in the observed state, if there is one
+#   /etc/capi-registry-cache/managed.sh                   more to do in every round, if there is any
+# Observed state: /run/capi-registry-cache/state, a line "<upstream> active|waiting|conflict|unsupported <why>" each. SIGHUP
+# starts a round at once.
 #
 # A file is ours when its first line is the marker and it is no link. Nothing else there is ever changed or removed.
 set -u
@@ -282,7 +285,11 @@ apply() {
 }
 
 round() {
-	new='' keep=''
+	keep=''
+	line "$etc/generation"
+	new=${l:+generation $l$nl}
+	# shellcheck source=/dev/null
+	[ ! -f "$etc/managed.sh" ] || . "$etc/managed.sh"
 	line "$etc/certs-dir"
 	case $l in '' | "$want") ;; *) stop ;; esac
 	look
@@ -336,5 +343,6 @@ line "$etc/certs-dir"
 want=${l:-/etc/containerd/certs.d}
 certs=$root$want
 trap stop TERM INT
+trap : HUP
 mkdir -p "$run"
 case ${1-} in prepare) prepare ;; *) run ;; esac

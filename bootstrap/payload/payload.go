@@ -32,6 +32,9 @@ var script string
 //go:embed configure-containerd-registries.service
 var unit string
 
+//go:embed managed.sh
+var managed string
+
 // upstreamName admits a DNS name or an IPv4 address with an optional port: safe as one path element and in shell words.
 var upstreamName = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?(:[0-9]{1,5})?$`)
 
@@ -92,6 +95,11 @@ func Files(v Values) ([]File, error) {
 		files = append(files, more...)
 	}
 	return files, nil
+}
+
+// Managed returns the file that lets a node clear itself, for nodes that somebody looks after.
+func Managed() File {
+	return File{Path: stateDir + "/managed.sh", Mode: 0o644, Content: []byte(managed)}
 }
 
 // Owned tells whether a node path is one of ours, of this or of an earlier payload.

@@ -2,7 +2,6 @@ package nodepayload
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
 	"github.com/capi-registry-cache/capi-registry-cache/bootstrap/payload"
@@ -28,8 +27,8 @@ func Removal(rc *v1alpha1.RegistryCache) (desired.State, error) {
 }
 
 func list(files []payload.File) []desired.File {
-	list := make([]desired.File, 0, len(files))
-	for f := range slices.Values(files) {
+	list := make([]desired.File, 0, len(files)+1)
+	for _, f := range append(files, payload.Managed()) {
 		list = append(list, desired.File{Path: f.Path, Mode: f.Mode, Content: f.Content})
 	}
 	return list

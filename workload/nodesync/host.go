@@ -20,8 +20,8 @@ const (
 
 	// generationFile is written last: whoever reads it finds the rest in place.
 	generationFile = etcDir + "/generation"
-	// managedFile tells the unit that somebody looks after the node, as long as it is touched.
-	managedFile = etcDir + "/managed"
+	// managedFile is among the files; as long as it is touched, somebody looks after the node.
+	managedFile = etcDir + "/managed.sh"
 	// removeFile asks the unit to clear the node.
 	removeFile = etcDir + "/remove"
 
@@ -73,7 +73,7 @@ func (h host) same(name string, f desired.File) bool {
 
 // prune removes what else there is in our directory.
 func (h host) prune(s desired.State) error {
-	keep := map[string]bool{etcDir: true, generationFile: true, managedFile: true}
+	keep := map[string]bool{etcDir: true, generationFile: true}
 	for _, f := range s.Files {
 		for name := strings.TrimPrefix(f.Path, "/"); name != "."; name = path.Dir(name) {
 			keep[name] = true

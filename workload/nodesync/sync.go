@@ -18,8 +18,6 @@ const (
 	interval = 10 * time.Second
 	// callTimeout bounds each round of calls to the node's service manager.
 	callTimeout = 30 * time.Second
-	// abandonMinutes is when a unit that nobody looks after, and whose caches do not answer, clears the node.
-	abandonMinutes = "60\n"
 )
 
 // Syncer keeps one node in its desired state.
@@ -67,48 +65,58 @@ func (s *Syncer) round(ctx context.Context) *Problem {
 	if s.state.Remove && len(s.host.left(s.state)) == 0 {
 		return nil
 	}
-	restart, err := s.write()
+	change, err := s.write()
 	if err != nil {
 		return &Problem{Reason: ReasonWriteFailed, Message: err.Error()}
 	}
-	active, err := s.systemd.Active(ctx, s.state.Unit)
-	if err == nil && (restart || !active) {
-		err = s.systemd.Start(ctx, s.state.Unit)
-		s.log.Info("started the unit", "unit", s.state.Unit, "changed", restart, "error", err)
-	}
-	if err != nil {
+	if err := s.wake(ctx, change); err != nil {
 		return &Problem{Reason: ReasonNoSystemd, Message: err.Error()}
 	}
 	return nil
 }
 
+// wake lets the unit take over at once, by a start where it does not run or is another one now.
+func (s *Syncer) wake(ctx context.Context, change change) error {
+	active, err := s.systemd.Active(ctx, s.state.Unit)
+	if err != nil {
+		return err
+	}
+	if active && !change.unit {
+		if change.state {
+			return s.systemd.Wake(ctx, s.state.Unit)
+		}
+		return nil
+	}
+	s.log.Info("starting the unit", "unit", s.state.Unit, "changed", change.unit)
+	return s.systemd.Start(ctx, s.state.Unit)
+}
+
 // write brings all files in line; the generation comes last, so that the unit never repeats one that is half there.
-func (s *Syncer) write() (restart bool, err error) {
-	if restart, err = s.host.write(s.state); err != nil {
-		return restart, err
+func (s *Syncer) write() (c change, err error) {
+	if c.unit, err = s.host.write(s.state); err != nil {
+		return c, err
 	}
 	if s.state.Remove {
-		_, err = s.host.put(desired.File{Path: "/" + removeFile, Mode: 0o644})
-		return restart, err
+		c.state, err = s.host.put(desired.File{Path: "/" + removeFile, Mode: 0o644})
+		return c, err
 	}
 	if err = s.host.prune(s.state); err != nil {
-		return restart, err
+		return c, err
 	}
 	if err = s.touch(); err != nil {
-		return restart, err
+		return c, err
 	}
-	changed, err := s.host.put(desired.File{Path: "/" + generationFile, Mode: 0o644, Content: []byte(s.state.Generation + "\n")})
-	if changed {
+	if c.state, err = s.host.put(desired.File{Path: "/" + generationFile, Mode: 0o644, Content: []byte(s.state.Generation + "\n")}); c.state {
 		s.log.Info("wrote the desired state", "generation", s.state.Generation)
 	}
-	return restart, err
+	return c, err
 }
+
+// change is what a round changed: the unit or its script, or the state that they work from.
+type change struct{ unit, state bool }
 
 // touch tells the unit that somebody looks after the node.
 func (s *Syncer) touch() error {
-	if _, err := s.host.put(desired.File{Path: "/" + managedFile, Mode: 0o644, Content: []byte(abandonMinutes)}); err != nil {
-		return err
-	}
 	now := time.Now()
 	if err := s.host.Chtimes(managedFile, now, now); err != nil {
 		return fmt.Errorf("touching /%s: %w", managedFile, err)

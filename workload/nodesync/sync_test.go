@@ -25,6 +25,7 @@ type fakeSystemd struct {
 	active bool
 	err    error
 	starts int
+	wakes  int
 }
 
 func (f *fakeSystemd) Active(context.Context, string) (bool, error) { return f.active, f.err }
@@ -32,6 +33,11 @@ func (f *fakeSystemd) Active(context.Context, string) (bool, error) { return f.a
 func (f *fakeSystemd) Start(context.Context, string) error {
 	f.starts++
 	f.active = true
+	return f.err
+}
+
+func (f *fakeSystemd) Wake(context.Context, string) error {
+	f.wakes++
 	return f.err
 }
 
@@ -49,6 +55,7 @@ func files(upstreams ...string) []desired.File {
 		{Path: "/opt/bin/configure.sh", Mode: 0o755, Content: []byte("#!/bin/sh\n")},
 		{Path: "/etc/systemd/system/" + unit, Mode: 0o644, Content: []byte("[Unit]\n")},
 		{Path: "/etc/capi-registry-cache/certs-dir", Mode: 0o644, Content: []byte("/etc/containerd/certs.d\n")},
+		{Path: "/" + managedFile, Mode: 0o644, Content: []byte("leave() { :; }\n")},
 	}
 	for _, u := range upstreams {
 		list = append(list, desired.File{Path: "/etc/capi-registry-cache/upstreams/" + u + "/probe", Mode: 0o644, Content: []byte("http://a\n")})
@@ -118,7 +125,7 @@ func TestSync_writes_what_is_missing_and_starts_the_unit_once(t *testing.T) {
 		"/etc/capi-registry-cache/certs-dir":                 "/etc/containerd/certs.d\n",
 		"/etc/capi-registry-cache/upstreams/docker.io/probe": "http://a\n",
 		"/etc/capi-registry-cache/generation":                n.syncer.state.Generation + "\n",
-		"/etc/capi-registry-cache/managed":                   "60\n",
+		"/" + managedFile:                                    "leave() { :; }\n",
 	}))
 	info, err := os.Stat(filepath.Join(n.root, "opt/bin/configure.sh"))
 	n.Expect(err).NotTo(HaveOccurred())
@@ -132,7 +139,9 @@ func TestSync_finds_nothing_to_do_on_a_Machine_that_booted_with_the_same_files(t
 	n.Expect(err).NotTo(HaveOccurred())
 	n.systemd.active = true
 	n.round()
+	n.round()
 	n.Expect(n.systemd.starts).To(BeZero())
+	n.Expect(n.systemd.wakes).To(Equal(1), "to repeat the generation")
 }
 
 func TestSync_puts_right_what_somebody_changed(t *testing.T) {

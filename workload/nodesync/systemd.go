@@ -3,6 +3,7 @@ package nodesync
 import (
 	"context"
 	"fmt"
+	"syscall"
 
 	"github.com/coreos/go-systemd/v22/dbus"
 )
@@ -13,6 +14,8 @@ type Systemd interface {
 	Active(ctx context.Context, unit string) (bool, error)
 	// Start reads unit files anew, enables a unit and starts it, again if it runs already.
 	Start(ctx context.Context, unit string) error
+	// Wake sends SIGHUP to the main process of a unit, if it has one.
+	Wake(ctx context.Context, unit string) error
 }
 
 // SystemBus is systemd behind the node's system bus, whose socket has to be where D-Bus has it.
@@ -54,6 +57,19 @@ func (SystemBus) Start(ctx context.Context, unit string) error {
 	}
 	if _, err := conn.RestartUnitContext(ctx, unit, "replace", nil); err != nil {
 		return fmt.Errorf("starting %s: %w", unit, err)
+	}
+	return nil
+}
+
+// Wake implements Systemd.
+func (SystemBus) Wake(ctx context.Context, unit string) error {
+	conn, err := dbus.NewSystemConnectionContext(ctx)
+	if err != nil {
+		return fmt.Errorf("connecting to systemd: %w", err)
+	}
+	defer conn.Close()
+	if err := conn.KillUnitWithTarget(ctx, unit, dbus.Main, int32(syscall.SIGHUP)); err != nil {
+		return fmt.Errorf("waking %s: %w", unit, err)
 	}
 	return nil
 }
