@@ -3,6 +3,9 @@
 //
 //	cripull pull|remove <image>
 //	cripull list
+//	cripull loop <image> <seconds>
+//
+// loop removes and pulls an image every second, and prints a line for each pull.
 package main
 
 import (
@@ -24,6 +27,8 @@ const (
 
 // answer is what is printed.
 type answer struct {
+	// At is when the call began.
+	At time.Time `json:"at"`
 	// Image is what the runtime calls the image that was pulled.
 	Image string `json:"image,omitempty"`
 	// Images are the tags of all images, for list.
@@ -50,12 +55,45 @@ func run(args []string) error {
 	}
 	defer func() { _ = connection.Close() }()
 	connection.Connect()
-	a, begin := answer{}, time.Now()
-	if err := a.ask(ctx, runtimeapi.NewImageServiceClient(connection), args); err != nil {
+	images := runtimeapi.NewImageServiceClient(connection)
+	if len(args) == 3 && args[0] == "loop" {
+		return loop(ctx, images, args[1], args[2])
+	}
+	return tell(ctx, images, args)
+}
+
+func tell(ctx context.Context, images runtimeapi.ImageServiceClient, args []string) error {
+	a := answer{At: time.Now()}
+	if err := a.ask(ctx, images, args); err != nil {
 		a.Error = err.Error()
 	}
-	a.Seconds = time.Since(begin).Seconds()
+	a.Seconds = time.Since(a.At).Seconds()
 	return json.NewEncoder(os.Stdout).Encode(a)
+}
+
+func loop(ctx context.Context, images runtimeapi.ImageServiceClient, image, seconds string) error {
+	length, err := time.ParseDuration(seconds + "s")
+	if err != nil {
+		return fmt.Errorf("length of the loop %q: a number of seconds is accepted", seconds)
+	}
+	ctx, cancel := context.WithTimeout(ctx, length)
+	defer cancel()
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		var removed answer
+		if err := removed.ask(ctx, images, []string{"remove", image}); err != nil && ctx.Err() == nil {
+			return err
+		}
+		if err := tell(context.WithoutCancel(ctx), images, []string{"pull", image}); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
 }
 
 func (a *answer) ask(ctx context.Context, images runtimeapi.ImageServiceClient, args []string) error {
@@ -74,5 +112,5 @@ func (a *answer) ask(ctx context.Context, images runtimeapi.ImageServiceClient, 
 		}
 		return err
 	}
-	return fmt.Errorf("arguments %q: pull <image>, remove <image> and list are accepted", args)
+	return fmt.Errorf("arguments %q: pull <image>, remove <image>, list and loop <image> <seconds> are accepted", args)
 }

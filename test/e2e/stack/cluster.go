@@ -39,6 +39,8 @@ type Cluster struct {
 	// Format is that of the bootstrap data of control plane and MachineDeployment, cloud-config if it is empty. A MachinePool
 	// always has cloud-config.
 	Format bootstrapv1.Format
+	// HostsDirectory lets containerd read its hosts directory from the start, as images of Cluster API's image-builder do.
+	HostsDirectory bool
 	// Client and Config reach the workload cluster, once WaitInitialized has returned.
 	Client client.WithWatch
 	Config *rest.Config

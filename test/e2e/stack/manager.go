@@ -66,6 +66,8 @@ func (s *Stack) withoutCertManager(rendered []*unstructured.Unstructured) ([]*un
 			continue
 		case strings.HasSuffix(u.GetKind(), "WebhookConfiguration"):
 			trust(u, s.authority.PEM)
+		case u.GetKind() == "Deployment":
+			addArgument(u, "--node-forget-timeout=1m") // specs wait for it
 		}
 		objects = append(objects, u)
 	}
@@ -74,6 +76,18 @@ func (s *Stack) withoutCertManager(rendered []*unstructured.Unstructured) ([]*un
 	}
 	certificate, err := s.certificateSecret(secret, hosts)
 	return append(objects, certificate), err
+}
+
+// addArgument gives the manager one more flag.
+func addArgument(deployment *unstructured.Unstructured, argument string) {
+	containers, _, _ := unstructured.NestedSlice(deployment.Object, "spec", "template", "spec", "containers")
+	for _, c := range containers {
+		if container, ok := c.(map[string]any); ok {
+			arguments, _, _ := unstructured.NestedStringSlice(container, "args")
+			_ = unstructured.SetNestedStringSlice(container, append(arguments, argument), "args")
+		}
+	}
+	_ = unstructured.SetNestedSlice(deployment.Object, containers, "spec", "template", "spec", "containers")
 }
 
 // trust puts the authority into every webhook.

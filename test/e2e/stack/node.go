@@ -126,6 +126,33 @@ func (s *Stack) Pull(ctx context.Context, n Node, image string) (time.Duration, 
 	return took, nil
 }
 
+// PullResult is one pull of a loop.
+type PullResult struct {
+	At      time.Time `json:"at"`
+	Seconds float64   `json:"seconds"`
+	Error   string    `json:"error"`
+}
+
+// PullLoop lets the node's containerd pull an image every second for some time, its layers absent each time.
+func (s *Stack) PullLoop(ctx context.Context, n Node, image string, length time.Duration) ([]PullResult, error) {
+	if err := s.installPullTool(ctx, n); err != nil {
+		return nil, err
+	}
+	printed, err := n.Exec(ctx, pullTool, "loop", image, strconv.Itoa(int(length.Seconds())))
+	if err != nil {
+		return nil, err
+	}
+	var results []PullResult
+	for line := range strings.Lines(printed) {
+		var r PullResult
+		if err := json.Unmarshal([]byte(line), &r); err != nil {
+			return nil, fmt.Errorf("answer of %s on %s %q: %w", pullTool, n.Name, line, err)
+		}
+		results = append(results, r)
+	}
+	return results, nil
+}
+
 func (s *Stack) installPullTool(ctx context.Context, n Node) error {
 	if _, err := n.Exec(ctx, "test", "-x", pullTool); err == nil {
 		return nil

@@ -119,7 +119,18 @@ func (c *Cluster) kubeadmConfig() bootstrapv1.KubeadmConfigSpec {
 		Files: []bootstrapv1.File{{
 			Path: upstreamAuthorityPath, Owner: "root:root", Permissions: "0644", Content: string(c.stack.authority.PEM),
 		}},
-		PreKubeadmCommands: volumeCommands(),
+		PreKubeadmCommands: append(c.containerdCommands(), volumeCommands()...),
+	}
+}
+
+// containerdCommands set config_path as it stands in the configuration of image-builder.
+func (c *Cluster) containerdCommands() []string {
+	if !c.HostsDirectory {
+		return nil
+	}
+	return []string{
+		`printf '[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = "` + certsDir + `"\n' >>/etc/containerd/config.toml`,
+		"systemctl restart containerd",
 	}
 }
 
