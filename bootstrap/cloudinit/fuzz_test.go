@@ -81,7 +81,7 @@ func kept(data, out []byte) bool {
 		}
 		return bytes.Contains(out, data)
 	}
-	return bytes.Contains(out, data) || bytes.Contains(out, []byte(payload.Base64Lines(data)))
+	return bytes.Contains(out, data) || bytes.Contains(out, []byte(payload.Base64Lines(data, payload.MIMELine)))
 }
 
 // linesIn tells whether all lines of data are in out, in order.

@@ -63,7 +63,7 @@ func someBundle(t testing.TB) *bundle {
 func redacted(b *bundle, data []byte) string {
 	return strings.NewReplacer(
 		base64.StdEncoding.EncodeToString(b.archive), "<archive>",
-		payload.Base64Lines(b.archive), "<archive>\n",
+		payload.Base64Lines(b.archive, payload.ShellLine), "<archive>\n",
 	).Replace(string(data))
 }
 

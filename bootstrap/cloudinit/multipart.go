@@ -46,7 +46,7 @@ func (b *bundle) intoMessage(data []byte) ([]byte, error) {
 func (b *bundle) aroundText(data []byte) ([]byte, error) {
 	header, body := "Content-Type: text/plain\n\n", data
 	if bytes.ContainsFunc(data, func(r rune) bool { return (r < ' ' && r != '\n' && r != '\t') || r > '~' }) {
-		header, body = "Content-Type: text/plain\nContent-Transfer-Encoding: base64\n\n", []byte(payload.Base64Lines(data))
+		header, body = "Content-Type: text/plain\nContent-Transfer-Encoding: base64\n\n", []byte(payload.Base64Lines(data, payload.MIMELine))
 		read, err := io.ReadAll(base64.NewDecoder(base64.StdEncoding, bytes.NewReader(body)))
 		if err != nil || !bytes.Equal(read, data) {
 			return nil, errForeign

@@ -16,8 +16,12 @@ import (
 // ArchivePath is where user data puts all files in one: a shell script that writes them, compressed. It removes itself.
 const ArchivePath = stateDir + "/install.gz"
 
-// base64Line is the length of lines of base64 in shell scripts.
-const base64Line = 76
+// Lengths of lines of base64, multiples of 4: of an encoded part of a MIME message (RFC 2045), and of a shell script, which may
+// be a part as it is (998 characters, RFC 5322).
+const (
+	MIMELine  = 76
+	ShellLine = 996
+)
 
 // The installer writes each file beside its place and renames it. The braces make a shell read all of it before anything is
 // done. New directories get the labels of the SELinux policy, as with write_files.
@@ -101,7 +105,7 @@ func InstallScript(archive []byte, unit string) string {
 		"#!/bin/sh",
 		Marker,
 		"base64 -d <<'EOF' | gzip -dc | /bin/sh && " + StartCommand(unit),
-		Base64Lines(archive) + heredocEnd,
+		Base64Lines(archive, ShellLine) + heredocEnd,
 	}, "\n")
 }
 
@@ -125,7 +129,7 @@ func put(f File) string {
 	if text := string(f.Content); verbatim(text) {
 		return command + " <<'EOF'\n" + text + heredocEnd
 	}
-	return "base64 -d <<'EOF' | " + command + "\n" + Base64Lines(f.Content) + heredocEnd
+	return "base64 -d <<'EOF' | " + command + "\n" + Base64Lines(f.Content, ShellLine) + heredocEnd
 }
 
 // verbatim tells whether a here-document gives exactly this text.
@@ -133,12 +137,12 @@ func verbatim(text string) bool {
 	return strings.HasSuffix(text, "\n") && !strings.Contains(text, "\x00") && !strings.Contains("\n"+text, "\n"+heredocEnd)
 }
 
-// Base64Lines is data in base64, in lines of 76 as MIME has them.
-func Base64Lines(data []byte) string {
+// Base64Lines is data in base64, in lines of a length: MIMELine or ShellLine.
+func Base64Lines(data []byte, length int) string {
 	var out strings.Builder
 	text := base64.StdEncoding.EncodeToString(data)
 	for len(text) > 0 {
-		n := min(len(text), base64Line)
+		n := min(len(text), length)
 		out.WriteString(text[:n] + "\n")
 		text = text[n:]
 	}
