@@ -225,6 +225,8 @@ type NodesStatus struct {
 // +kubebuilder:subresource:status
 // +kubebuilder:printcolumn:name="Ready",type="string",JSONPath=".status.conditions[?(@.type==\"Ready\")].status",description="Whether the caches are as the spec wants them"
 // +kubebuilder:printcolumn:name="Available",type="string",JSONPath=".status.conditions[?(@.type==\"CachesAvailable\")].status",description="Whether every cache serves"
+// +kubebuilder:printcolumn:name="Nodes",type="integer",JSONPath=".status.nodes.configured",description="Nodes that are configured"
+// +kubebuilder:printcolumn:name="Of",type="integer",JSONPath=".status.nodes.total",description="Nodes that could be configured"
 // +kubebuilder:printcolumn:name="Paused",type="string",priority=1,JSONPath=".status.conditions[?(@.type==\"Paused\")].status",description="Whether reconciliation is paused"
 // +kubebuilder:printcolumn:name="Message",type="string",priority=1,JSONPath=".status.conditions[?(@.type==\"Ready\")].message",description="What is missing until Ready"
 // +kubebuilder:printcolumn:name="Age",type="date",JSONPath=".metadata.creationTimestamp",description="Time since creation"

@@ -2,6 +2,7 @@ package registrycache_test
 
 import (
 	"context"
+	"maps"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -57,11 +58,12 @@ func (f nodeFixture) paths() []string {
 // run lets a Pod of the generation that is told now run on a node.
 func (f nodeFixture) run(node string, started, ready bool) {
 	f.t.Helper()
-	name := "node-sync-" + node
+	name, labels := "node-sync-"+node, manifests.Labels()
+	maps.Copy(labels, manifests.NodeSyncSelector())
 	_ = env.Client.Delete(f.t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: name}})
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: f.namespace, Name: name, Labels: manifests.NodeSyncSelector(),
+			Namespace: f.namespace, Name: name, Labels: labels,
 			Annotations: map[string]string{manifests.GenerationAnnotation: f.told().Generation},
 		},
 		Spec: corev1.PodSpec{NodeName: node, Containers: []corev1.Container{{Name: "node-sync", Image: "x"}}, TerminationGracePeriodSeconds: new(int64)},
@@ -155,8 +157,10 @@ func TestADeletedRegistryCacheClearsNodesFirst(t *testing.T) {
 	f.Consistently(f.get(f.service("docker.io"))).Should(Succeed(), "n2 still uses it")
 	f.run("n2", true, true)
 	f.Eventually(f.get(f.service("docker.io"))).Should(notFound())
+	f.Eventually(f.told).Should(Equal(desired.State{}), "node-sync goes")
+	f.Consistently(f.get(f.cache)).Should(Succeed(), "Pods of node-sync are still there")
+	f.Expect(env.Client.DeleteAllOf(f.t.Context(), &corev1.Pod{}, client.InNamespace(f.namespace))).To(Succeed())
 	f.Eventually(f.get(f.cache)).Should(notFound())
-	f.Expect(f.told()).To(Equal(desired.State{}), "node-sync is gone")
 }
 
 func TestExistingNodesAreLeftAloneIfTheSpecSaysSo(t *testing.T) {

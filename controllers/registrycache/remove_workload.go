@@ -7,15 +7,20 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	addonsv1 "github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
 	"github.com/capi-registry-cache/capi-registry-cache/controllers/apply"
 )
 
 // removalPoll is how soon objects that are going are looked at again, should no watch tell of their end.
-const removalPoll = 5 * time.Second
+const removalPoll = 2 * time.Second
+
+// overdue is how long a Pod may be there after the kubelet was to kill it.
+const overdue = 15 * time.Second
 
 // removeWorkload removes every object of ours and waits until all are gone, but not for ever: a workload cluster that
 // does not answer, or a Pod on a dead node that keeps its claim, must not hold the RegistryCache (I8). There is
@@ -44,7 +49,7 @@ func (r *Reconciler) removeWorkload(ctx context.Context, s *scope) (ctrl.Result,
 	}
 }
 
-// removeObjects deletes our objects and returns how many there still are. It reads from the API server, because a
+// removeObjects deletes our objects and returns how many there still are, and how many Pods of theirs. It reads from the API server, because a
 // cache may be late.
 func (r *Reconciler) removeObjects(ctx context.Context, s *scope) (int, error) {
 	target, err := r.connect(ctx, s)
@@ -59,5 +64,23 @@ func (r *Reconciler) removeObjects(ctx context.Context, s *scope) (int, error) {
 	if _, err := apply.Prune(ctx, *target, objects, func(client.Object) bool { return false }); err != nil {
 		return 0, fmt.Errorf("removing objects from the workload cluster: %w", err)
 	}
-	return len(objects), nil
+	pods, err := r.endingPods(ctx, s)
+	return len(objects) + pods, err
+}
+
+// endingPods is how many of our Pods are about to end. One that is still there after its time is on a node that does not answer;
+// Kubernetes removes it once the node is back or gone.
+func (r *Reconciler) endingPods(ctx context.Context, s *scope) (int, error) {
+	pods := &metav1.PartialObjectMetadataList{}
+	pods.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("PodList"))
+	if err := s.target.Live.List(ctx, pods, client.InNamespace(s.cache.Spec.Namespace), client.MatchingLabels{addonsv1.ManagedByLabel: addonsv1.ManagedByValue}); err != nil {
+		return 0, fmt.Errorf("looking for Pods in the workload cluster: %w", err)
+	}
+	ending := 0
+	for _, pod := range pods.Items {
+		if pod.DeletionTimestamp.IsZero() || r.Clock.Now().Before(pod.DeletionTimestamp.Add(overdue)) {
+			ending++
+		}
+	}
+	return ending, nil
 }

@@ -81,12 +81,12 @@ var _ = Describe("A cluster that was there before its RegistryCache", Ordered, C
 
 	It("adds, changes and removes an upstream while every node pulls, without a failed or slow pull", func(ctx context.Context) {
 		image := push(ctx, w.one, "loop/image")
-		direct := slowest(w.pullLoops(ctx, image.DirectRef(), 10*time.Second))
+		direct := slowest(w.pullLoops(ctx, w.nodes(ctx), image.DirectRef(), 10*time.Second))
 		watched := w.watch(ctx, w.one)
 		done := make(chan []stack.PullResult)
 		go func() {
 			defer GinkgoRecover()
-			done <- w.pullLoops(ctx, image.Ref(), 2*time.Minute)
+			done <- w.pullLoops(ctx, w.nodes(ctx), image.Ref(), 2*time.Minute)
 		}()
 		w.update(ctx, func(rc *v1alpha1.RegistryCache) { rc.Spec.Caches = w.cluster.RegistryCache(w.two).Spec.Caches })
 		w.eventuallyGone(ctx, w.one)
@@ -127,32 +127,69 @@ var _ = Describe("A cluster that was there before its RegistryCache", Ordered, C
 		} {
 			By(what)
 			disturb()
-			for _, p := range w.pullLoops(ctx, image.Ref(), 10*time.Second) {
+			for _, p := range w.pullLoops(ctx, w.nodes(ctx), image.Ref(), 10*time.Second) {
 				Expect(p.Error).To(BeEmpty(), what)
 			}
 			w.eventuallyConfigured(ctx, w.nodes(ctx), w.one, true, time.Now().Add(time.Minute))
 			w.eventuallyNodes(ctx, metav1.ConditionTrue, "")
 		}
 		By("node rebooted")
+		nodes, pulls := w.nodes(ctx), make(chan []stack.PullResult)
+		go func() {
+			defer GinkgoRecover()
+			pulls <- w.pullLoops(ctx, []stack.Node{nodes[0], nodes[2]}, image.Ref(), 30*time.Second)
+		}()
 		Expect(node.Restart(ctx)).To(Succeed())
 		Expect(w.cluster.WaitReady(ctx)).To(Succeed())
-		w.eventuallyConfigured(ctx, w.nodes(ctx), w.one, true, time.Now().Add(2*time.Minute))
+		w.eventuallyConfigured(ctx, nodes, w.one, true, time.Now().Add(2*time.Minute))
+		for _, p := range append(<-pulls, w.pullLoops(ctx, nodes, image.Ref(), 5*time.Second)...) {
+			Expect(p.Error).To(BeEmpty(), "node rebooted")
+		}
 		w.eventuallyNodes(ctx, metav1.ConditionTrue, "")
 		Expect(w.machines(ctx)).To(Equal(machines))
 	}, NodeTimeout(12*time.Minute))
 
+	It("costs a node little while nothing happens", Label("slow"), func(ctx context.Context) {
+		const idle = 10 * time.Minute
+		w.eventuallyNodes(ctx, metav1.ConditionTrue, "")
+		nodes := w.nodes(ctx)
+		cache, err := w.cluster.Cache(ctx, w.one)
+		Expect(err).NotTo(HaveOccurred())
+		requests, began := w.requests(ctx, cache, nodes[0]), time.Now()
+		before := map[string]usage{}
+		for _, n := range nodes {
+			before[n.Name] = used(ctx, n)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(idle):
+		}
+		for _, n := range nodes {
+			after, elapsed := used(ctx, n), time.Since(began)
+			nodeSync, unit := after.nodeSync.cpu-before[n.Name].nodeSync.cpu, after.unit.cpu-before[n.Name].unit.cpu
+			share := 100 * (nodeSync + unit).Seconds() / elapsed.Seconds()
+			AddReportEntry("footprint of "+n.Name, fmt.Sprintf("node-sync %.2f MiB anonymous, %.2f MiB working set, %s of CPU; unit %.2f MiB anonymous, %.2f MiB working set, %s of CPU; together %.2f %% of a core",
+				after.nodeSync.anonymous, after.nodeSync.workingSet, nodeSync, after.unit.anonymous, after.unit.workingSet, unit, share))
+			Expect(after.nodeSync.workingSet).To(BeNumerically("<=", 20), n.Name)
+			Expect(share).To(BeNumerically("<=", 1), n.Name)
+		}
+		perNode := float64(w.requests(ctx, cache, nodes[0])-requests) / float64(len(nodes)) / time.Since(began).Minutes()
+		AddReportEntry("requests of the cache", fmt.Sprintf("%.1f per node and minute", perNode))
+		Expect(perNode).To(BeNumerically("<=", 20))
+	}, NodeTimeout(15*time.Minute))
+
 	It("clears all nodes before the caches go, but does not wait for ever for one that is cut off", func(ctx context.Context) {
-		lost := w.nodes(ctx)[2]
+		lost, other := w.workers(ctx)
 		watched := w.watch(ctx, w.one)
 		cut(ctx, lost, true)
 		Expect(env.Client.Delete(ctx, w.cluster.RegistryCache())).To(Succeed())
 		Eventually(ctx, func() bool {
 			return apierrors.IsNotFound(env.Client.Get(ctx, w.key(), &v1alpha1.RegistryCache{}))
 		}).WithTimeout(4 * time.Minute).Should(BeTrue())
-		Expect(managed(ctx, w.cluster)).To(BeEmpty())
+		Expect(managed(ctx, w.cluster)).To(HaveEach(HavePrefix("Pod ")), "only what the lost node would have to end")
 		Expect(w.leftBehind(ctx)).To(ContainElement(ContainSubstring(lost.Name)))
 		watched.expectForgottenFirst(lost.Name)
-		for _, n := range w.nodes(ctx)[:2] {
+		for _, n := range []stack.Node{w.nodes(ctx)[0], other} {
 			Expect(n.Exec(ctx, "sh", "-c", ourFiles)).To(BeEmpty(), n.Name)
 		}
 
@@ -160,7 +197,7 @@ var _ = Describe("A cluster that was there before its RegistryCache", Ordered, C
 		w.eventuallyConfigured(ctx, []stack.Node{lost}, w.one, false, time.Now().Add(withdrawal))
 		cut(ctx, lost, false)
 		Expect(w.cluster.WaitReady(ctx)).To(Succeed())
-		Eventually(ctx, func() (string, error) { return lost.Exec(ctx, "sh", "-c", "pgrep -f node-sync; true") }).WithTimeout(2 * time.Minute).Should(BeEmpty())
+		Eventually(ctx, func() ([]string, error) { return managed(ctx, w.cluster) }).WithTimeout(2 * time.Minute).Should(BeEmpty())
 		_, err := lost.Exec(ctx, "touch", "-d", "2 hours ago", "/etc/capi-registry-cache/managed.sh", "/run/capi-registry-cache/answered")
 		Expect(err).NotTo(HaveOccurred())
 		Eventually(ctx, func() (string, error) { return lost.Exec(ctx, "sh", "-c", ourFiles) }).WithTimeout(time.Minute).Should(BeEmpty())
@@ -168,6 +205,43 @@ var _ = Describe("A cluster that was there before its RegistryCache", Ordered, C
 
 	AfterAll(func(ctx context.Context) { Expect(w.cluster.Delete(ctx)).To(Succeed()) }, NodeTimeout(10*time.Minute))
 })
+
+// usage is what our two services on a node have used.
+type usage struct{ nodeSync, unit spent }
+
+// spent is CPU since the start, and memory in MiB.
+type spent struct {
+	cpu                   time.Duration
+	anonymous, workingSet float64
+}
+
+func used(ctx context.Context, n stack.Node) usage {
+	GinkgoHelper()
+	out, err := n.Exec(ctx, "sh", "-c", `
+		pod=$(sed -n 's/^0:://p' /proc/"$(pgrep -o -f '[n]ode-sync .*--root')"/cgroup)
+		for group in "$pod" /system.slice/`+stack.NodeUnit+`; do
+			cd "/sys/fs/cgroup$group" && awk -v all="$(cat memory.current)" 'FILENAME == "cpu.stat" && $1 == "usage_usec" { cpu = $2 }
+				$1 == "anon" { anon = $2 } $1 == "inactive_file" { inactive = $2 } END { printf "%d %d %d ", cpu, anon, all - inactive }' cpu.stat memory.stat || exit
+		done`)
+	Expect(err).NotTo(HaveOccurred())
+	var u usage
+	for _, p := range []*spent{&u.nodeSync, &u.unit} {
+		var microseconds, anonymous, workingSet int64
+		_, err := fmt.Sscan(out, &microseconds, &anonymous, &workingSet)
+		Expect(err).NotTo(HaveOccurred(), out)
+		p.cpu, p.anonymous, p.workingSet = time.Duration(microseconds)*time.Microsecond, float64(anonymous)/(1<<20), float64(workingSet)/(1<<20)
+		out = strings.Join(strings.Fields(out)[3:], " ")
+	}
+	return u
+}
+
+func (w *world) requests(ctx context.Context, cache stack.Cache, n stack.Node) int {
+	GinkgoHelper()
+	count, err := cache.Requests(ctx, n)
+	Expect(err).NotTo(HaveOccurred())
+	Expect(count).To(BeNumerically(">", 0))
+	return count
+}
 
 // cut cuts a node off from everything but itself, or connects it again.
 func cut(ctx context.Context, n stack.Node, off bool) {
@@ -240,13 +314,13 @@ func (w *world) deleteNodeSync(ctx context.Context) {
 	Expect(w.cluster.Client.Delete(ctx, &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Namespace: cacheNamespace, Name: nodeSync}})).To(Succeed())
 }
 
-// pullLoops are the pulls of all nodes, each once a second.
-func (w *world) pullLoops(ctx context.Context, image string, length time.Duration) []stack.PullResult {
+// pullLoops are the pulls of nodes, each once a second.
+func (w *world) pullLoops(ctx context.Context, nodes []stack.Node, image string, length time.Duration) []stack.PullResult {
 	GinkgoHelper()
 	var mu sync.Mutex
 	var group sync.WaitGroup
 	var all []stack.PullResult
-	for _, n := range w.nodes(ctx) {
+	for _, n := range nodes {
 		group.Go(func() {
 			defer GinkgoRecover()
 			pulls, err := env.PullLoop(ctx, n, image, length)

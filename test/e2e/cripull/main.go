@@ -76,20 +76,19 @@ func loop(ctx context.Context, images runtimeapi.ImageServiceClient, image, seco
 	if err != nil {
 		return fmt.Errorf("length of the loop %q: a number of seconds is accepted", seconds)
 	}
-	ctx, cancel := context.WithTimeout(ctx, length)
-	defer cancel()
+	ending := time.After(length)
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	for {
 		var removed answer
-		if err := removed.ask(ctx, images, []string{"remove", image}); err != nil && ctx.Err() == nil {
+		if err := removed.ask(ctx, images, []string{"remove", image}); err != nil {
 			return err
 		}
-		if err := tell(context.WithoutCancel(ctx), images, []string{"pull", image}); err != nil {
+		if err := tell(ctx, images, []string{"pull", image}); err != nil {
 			return err
 		}
 		select {
-		case <-ctx.Done():
+		case <-ending:
 			return nil
 		case <-ticker.C:
 		}

@@ -46,6 +46,17 @@ func (c Cache) DeleteService(ctx context.Context) error {
 
 // Counters are hits and misses that the cache counted since it started, asked from a node.
 func (c Cache) Counters(ctx context.Context, n Node) (string, error) {
+	metrics, err := c.metrics(ctx, n)
+	return counters(metrics), err
+}
+
+// Requests is how many requests of whatever kind the cache counted since it started, asked from a node.
+func (c Cache) Requests(ctx context.Context, n Node) (int, error) {
+	metrics, err := c.metrics(ctx, n)
+	return requests(metrics), err
+}
+
+func (c Cache) metrics(ctx context.Context, n Node) (string, error) {
 	pods := &corev1.PodList{}
 	if err := c.cluster.Client.List(ctx, pods, client.InNamespace(c.Namespace), client.MatchingLabels{v1alpha1.InstanceLabel: c.ServiceName}); err != nil {
 		return "", fmt.Errorf("listing the Pods of the cache: %w", err)
@@ -53,11 +64,21 @@ func (c Cache) Counters(ctx context.Context, n Node) (string, error) {
 	if len(pods.Items) == 0 {
 		return "", fmt.Errorf("the cache of %s has no Pod", c.Upstream)
 	}
-	metrics, err := n.Exec(ctx, "curl", "--silent", "--fail", "--max-time", "5", "http://"+pods.Items[0].Status.PodIP+":5001/metrics")
-	if err != nil {
-		return "", err
+	return n.Exec(ctx, "curl", "--silent", "--fail", "--max-time", "5", "http://"+pods.Items[0].Status.PodIP+":5001/metrics")
+}
+
+// requests adds up the values of registry_http_requests_total.
+func requests(metrics string) int {
+	sum := 0.0
+	for line := range strings.Lines(metrics) {
+		var value float64
+		if labelled, ok := strings.CutPrefix(line, "registry_http_requests_total{"); ok {
+			_, text, _ := strings.Cut(labelled, "} ")
+			_, _ = fmt.Sscan(text, &value)
+			sum += value
+		}
 	}
-	return counters(metrics), nil
+	return int(sum)
 }
 
 // counters picks the values of registry_proxy_hits_total and registry_proxy_misses_total.

@@ -67,7 +67,7 @@ func (s *Stack) withoutCertManager(rendered []*unstructured.Unstructured) ([]*un
 		case strings.HasSuffix(u.GetKind(), "WebhookConfiguration"):
 			trust(u, s.authority.PEM)
 		case u.GetKind() == "Deployment":
-			addArgument(u, "--node-forget-timeout=1m") // specs wait for it
+			addArguments(u, "--node-forget-timeout=1m", "--unreachable-deletion-timeout=2m") // specs wait for them
 		}
 		objects = append(objects, u)
 	}
@@ -78,13 +78,13 @@ func (s *Stack) withoutCertManager(rendered []*unstructured.Unstructured) ([]*un
 	return append(objects, certificate), err
 }
 
-// addArgument gives the manager one more flag.
-func addArgument(deployment *unstructured.Unstructured, argument string) {
+// addArguments gives the manager more flags.
+func addArguments(deployment *unstructured.Unstructured, more ...string) {
 	containers, _, _ := unstructured.NestedSlice(deployment.Object, "spec", "template", "spec", "containers")
 	for _, c := range containers {
 		if container, ok := c.(map[string]any); ok {
 			arguments, _, _ := unstructured.NestedStringSlice(container, "args")
-			_ = unstructured.SetNestedStringSlice(container, append(arguments, argument), "args")
+			_ = unstructured.SetNestedStringSlice(container, append(arguments, more...), "args")
 		}
 	}
 	_ = unstructured.SetNestedSlice(deployment.Object, containers, "spec", "template", "spec", "containers")

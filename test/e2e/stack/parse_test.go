@@ -78,3 +78,11 @@ registry_proxy_misses_total{type="blob"} 5
 registry_proxy_requests_total{type="blob"} 9`
 	NewWithT(t).Expect(counters(metrics)).To(Equal("blob hits 4, blob misses 5"))
 }
+
+func TestRequestsAddsUpAllHandlers(t *testing.T) {
+	metrics := `# TYPE registry_http_requests_total counter
+registry_http_requests_total{code="200",handler="base",method="get"} 40
+registry_http_requests_total{code="200",handler="blob",method="get"} 2
+registry_http_in_flight_requests{handler="base"} 1`
+	NewWithT(t).Expect(requests(metrics)).To(Equal(42))
+}
