@@ -12,6 +12,7 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	"golang.org/x/sync/errgroup"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
@@ -19,6 +20,7 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
@@ -30,8 +32,8 @@ const (
 	takeover = 30 * time.Second
 
 	nodeSync = "registry-cache-node-sync"
-	// ourFiles are all places where a node may have something of ours.
-	ourFiles = "find /etc /opt /run /var/lib -xdev \\( -path '*capi-registry-cache*' -o -name 'configure-containerd-registries*' \\) 2>/dev/null;" +
+	// ourFiles are all places where a node may have something of ours; containerd removes the layers of our Pods by itself.
+	ourFiles = "find /etc /opt /run /var/lib -xdev -path /var/lib/containerd -prune -o \\( -path '*capi-registry-cache*' -o -name 'configure-containerd-registries*' \\) -print 2>/dev/null;" +
 		" grep -rls 'managed by capi-registry-cache' /etc 2>/dev/null; systemctl list-unit-files --no-legend 'configure-containerd*'; systemctl list-units --all --no-legend 'configure-containerd*'; true"
 )
 
@@ -83,11 +85,7 @@ var _ = Describe("A cluster that was there before its RegistryCache", Ordered, C
 		image := push(ctx, w.one, "loop/image")
 		direct := slowest(w.pullLoops(ctx, w.nodes(ctx), image.DirectRef(), 10*time.Second))
 		watched := w.watch(ctx, w.one)
-		done := make(chan []stack.PullResult)
-		go func() {
-			defer GinkgoRecover()
-			done <- w.pullLoops(ctx, w.nodes(ctx), image.Ref(), 2*time.Minute)
-		}()
+		looping := w.startPullLoops(ctx, w.nodes(ctx), image.Ref(), 2*time.Minute)
 		w.update(ctx, func(rc *v1alpha1.RegistryCache) { rc.Spec.Caches = w.cluster.RegistryCache(w.two).Spec.Caches })
 		w.eventuallyGone(ctx, w.one)
 		w.update(ctx, func(rc *v1alpha1.RegistryCache) { rc.Spec.Caches = w.cluster.RegistryCache(w.one, w.two).Spec.Caches })
@@ -96,7 +94,7 @@ var _ = Describe("A cluster that was there before its RegistryCache", Ordered, C
 		w.update(ctx, func(rc *v1alpha1.RegistryCache) {
 			rc.Spec.Caches[0].GarbageCollection.TTL = &metav1.Duration{Duration: 24 * time.Hour}
 		})
-		pulls := <-done
+		pulls := looping()
 		watched.expectForgottenFirst()
 		AddReportEntry("pulls under change", distribution(pulls, direct))
 		for _, p := range pulls {
@@ -134,15 +132,12 @@ var _ = Describe("A cluster that was there before its RegistryCache", Ordered, C
 			w.eventuallyNodes(ctx, metav1.ConditionTrue, "")
 		}
 		By("node rebooted")
-		nodes, pulls := w.nodes(ctx), make(chan []stack.PullResult)
-		go func() {
-			defer GinkgoRecover()
-			pulls <- w.pullLoops(ctx, []stack.Node{nodes[0], nodes[2]}, image.Ref(), 30*time.Second)
-		}()
+		nodes := w.nodes(ctx)
+		looping := w.startPullLoops(ctx, []stack.Node{nodes[0], nodes[2]}, image.Ref(), 30*time.Second)
 		Expect(node.Restart(ctx)).To(Succeed())
 		Expect(w.cluster.WaitReady(ctx)).To(Succeed())
 		w.eventuallyConfigured(ctx, nodes, w.one, true, time.Now().Add(2*time.Minute))
-		for _, p := range append(<-pulls, w.pullLoops(ctx, nodes, image.Ref(), 5*time.Second)...) {
+		for _, p := range append(looping(), w.pullLoops(ctx, nodes, image.Ref(), 5*time.Second)...) {
 			Expect(p.Error).To(BeEmpty(), "node rebooted")
 		}
 		w.eventuallyNodes(ctx, metav1.ConditionTrue, "")
@@ -317,22 +312,28 @@ func (w *world) deleteNodeSync(ctx context.Context) {
 // pullLoops are the pulls of nodes, each once a second.
 func (w *world) pullLoops(ctx context.Context, nodes []stack.Node, image string, length time.Duration) []stack.PullResult {
 	GinkgoHelper()
-	var mu sync.Mutex
-	var group sync.WaitGroup
-	var all []stack.PullResult
-	for _, n := range nodes {
-		group.Go(func() {
-			defer GinkgoRecover()
-			pulls, err := env.PullLoop(ctx, n, image, length)
-			Expect(err).NotTo(HaveOccurred())
-			mu.Lock()
-			defer mu.Unlock()
-			all = append(all, pulls...)
+	return w.startPullLoops(ctx, nodes, image, length)()
+}
+
+// startPullLoops begins to pull on nodes, once a second; what it returns waits for the end.
+func (w *world) startPullLoops(ctx context.Context, nodes []stack.Node, image string, length time.Duration) func() []stack.PullResult {
+	GinkgoHelper()
+	var group errgroup.Group
+	pulls := make([][]stack.PullResult, len(nodes))
+	for i, n := range nodes {
+		group.Go(func() (err error) {
+			pulls[i], err = env.PullLoop(ctx, n, image, length)
+			return err
 		})
 	}
-	group.Wait()
-	Expect(all).NotTo(BeEmpty())
-	return all
+	return func() []stack.PullResult {
+		GinkgoHelper()
+		Expect(group.Wait()).To(Succeed())
+		for i, n := range nodes {
+			Expect(pulls[i]).NotTo(BeEmpty(), n.Name)
+		}
+		return slices.Concat(pulls...)
+	}
 }
 
 func slowest(pulls []stack.PullResult) float64 {
@@ -394,7 +395,11 @@ func (w *world) watch(ctx context.Context, u *stack.Upstream) *sighting {
 	GinkgoHelper()
 	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s := &sighting{last: map[string]time.Time{}, stop: stop}
-	services, err := w.cluster.Client.Watch(watching, &corev1.ServiceList{}, client.InNamespace(cacheNamespace))
+	config := rest.CopyConfig(w.cluster.Config)
+	config.Timeout = 0 // it would end the watch
+	live, err := client.NewWithWatch(config, client.Options{Scheme: w.cluster.Client.Scheme()})
+	Expect(err).NotTo(HaveOccurred())
+	services, err := live.Watch(watching, &corev1.ServiceList{}, client.InNamespace(cacheNamespace))
 	Expect(err).NotTo(HaveOccurred())
 	name := w.status(ctx, u).ServiceName
 	go func() {
@@ -438,9 +443,13 @@ func (s *sighting) follow(ctx context.Context, n stack.Node, file string) {
 // expectForgottenFirst wants no node to have named the Service after it went, but for those that were cut off.
 func (s *sighting) expectForgottenFirst(but ...string) {
 	GinkgoHelper()
+	Eventually(func() time.Time {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.gone
+	}).WithTimeout(10*time.Second).ShouldNot(BeZero(), "the Service never went")
 	s.ending.Wait()
 	s.stop()
-	Expect(s.gone).NotTo(BeZero(), "the Service never went")
 	for node, last := range s.last {
 		if !slices.Contains(but, node) {
 			Expect(last).To(BeTemporally("<", s.gone), node)
