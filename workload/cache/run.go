@@ -12,7 +12,6 @@ import (
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/registry/listener"
 	"github.com/sirupsen/logrus"
-	_ "golang.org/x/crypto/x509roots/fallback" // the image holds no CA certificates
 )
 
 const (
@@ -25,6 +24,7 @@ const (
 // drain. config is one that Load returned. upstream is the registry that the cache serves, as it stands in image
 // references: requests that name another one get 404; "" answers all. Run serves one cache in a process.
 func Run(ctx context.Context, config *Config, upstream string) error {
+	trustRoots()
 	if err := configureLogging(config.Log); err != nil {
 		return fmt.Errorf("configuring the log: %w", err)
 	}

@@ -1,7 +1,6 @@
 package cache_test
 
 import (
-	"crypto/x509"
 	"net/http"
 	"os"
 	"os/exec"
@@ -187,8 +186,4 @@ func TestTheConfigurationFileOfTheStockImageWorks(t *testing.T) {
 	g.Expect(get(t, p.registry+"/v2/").header.Get("X-Content-Type-Options")).To(Equal("nosniff"))
 	g.Expect(get(t, p.debug+"/metrics").body).To(ContainSubstring("registry_proxy_requests_total"))
 	g.Expect(p.output()).To(ContainSubstring("storage.cache is ignored"))
-}
-
-func TestCARootsAreLinkedIntoTheBinary(t *testing.T) {
-	NewWithT(t).Expect(func() { x509.SetFallbackRoots(x509.NewCertPool()) }).To(Panic(), "fallback roots can be set only once")
 }
