@@ -8,7 +8,7 @@ import (
 
 // RegistryCacheSpec says which pull-through caches a Cluster gets and how its nodes use them.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.caches) && size(self.caches) > 0",message="spec.caches: no cache given; at least one entry such as {upstream: docker.io} is needed"
+// +kubebuilder:validation:XValidation:rule="(has(self.caches) && size(self.caches) > 0) || (has(self.mirrors) && size(self.mirrors) > 0)",message="spec: neither caches nor mirrors given; at least one entry such as caches: [{upstream: docker.io}] is needed"
 type RegistryCacheSpec struct {
 	// namespace is where the caches live in the workload cluster. It is created if it does not exist.
 	// It cannot be changed.
@@ -26,6 +26,14 @@ type RegistryCacheSpec struct {
 	// +listMapKey=upstream
 	// +kubebuilder:validation:MaxItems=32
 	Caches []Cache `json:"caches,omitempty"`
+
+	// mirrors are registries that exist already and serve the content of an upstream. Nodes ask them in the order given, after the
+	// cache of the same upstream if there is one, and before the upstream itself.
+	// +optional
+	// +listType=map
+	// +listMapKey=upstream
+	// +kubebuilder:validation:MaxItems=32
+	Mirrors []Mirror `json:"mirrors,omitempty"`
 
 	// nodes says how the nodes of the Cluster use the caches.
 	// +optional
@@ -51,17 +59,53 @@ type Cache struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?$')",messageExpression="'remoteURL: ' + self + ' is not the URL of a registry; accepted are http:// or https://, a host and an optional port, without user info, path, query or trailing slash, such as https://registry-1.docker.io'"
 	RemoteURL string `json:"remoteURL,omitempty"`
 
-	// volume is where the cache keeps its store. It cannot be changed; to change it, remove the cache and add it
-	// again with an empty store.
+	// volume is where the cache keeps its store. Its size may grow; to change anything else, remove the cache and add it again with
+	// an empty store.
 	// +optional
 	// +kubebuilder:default={}
-	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="volume: the field is immutable; remove the cache of this upstream and add it again to change its volume"
 	Volume Volume `json:"volume,omitempty,omitzero"`
 
 	// garbageCollection says how long the cache keeps what it pulled.
 	// +optional
 	// +kubebuilder:default={}
 	GarbageCollection GarbageCollection `json:"garbageCollection,omitempty,omitzero"`
+
+	// revalidateAfter is how long a tag is answered from the cache before the upstream is asked whether it still means the same.
+	// 0s asks at every pull; pulls of one tag at one time ask once.
+	// +optional
+	// +kubebuilder:default="0s"
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=21
+	// +kubebuilder:validation:XValidation:rule="self != '' && self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$')",messageExpression="'revalidateAfter: ' + self + ' is not a duration of 0s or more; accepted are whole hours, minutes and seconds of at most six digits each, such as 5m, 1h30m or 0s (ask at every pull)'"
+	RevalidateAfter *metav1.Duration `json:"revalidateAfter,omitempty"`
+
+	// credentialsSecretRef names a Secret with the keys username and password, with which the cache pulls from its upstream. It lives
+	// in the namespace of the RegistryCache and is copied to the workload cluster. When it changes, the cache takes that over
+	// without a restart.
+	// +optional
+	CredentialsSecretRef *SecretReference `json:"credentialsSecretRef,omitempty"`
+
+	// caBundleSecretRef names a Secret whose key ca.crt holds the certificates, in PEM, that the cache trusts for its upstream beside
+	// those of its image. It lives in the namespace of the RegistryCache and is copied to the workload cluster.
+	// +optional
+	CABundleSecretRef *SecretReference `json:"caBundleSecretRef,omitempty"`
+
+	// proxy is the egress proxy through which the cache reaches its upstream.
+	// +optional
+	Proxy *Proxy `json:"proxy,omitempty"`
+
+	// tls says how nodes and the cache talk to each other.
+	// +optional
+	// +kubebuilder:default={}
+	TLS TLS `json:"tls,omitempty,omitzero"`
+
+	// replicas is the number of Pods of the cache. Each has a store of its own, so each pulls what it is asked for once.
+	// +optional
+	// +kubebuilder:default=1
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=16
+	Replicas *int32 `json:"replicas,omitempty"`
 
 	// image overrides the image of the cache. The image of a stock distribution registry may serve.
 	// +optional
@@ -73,7 +117,130 @@ type Cache struct {
 	// 50Mi memory, and no limits.
 	// +optional
 	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
+
+	// nodeSelector restricts the cache to nodes with these labels.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=32
+	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
+
+	// tolerations let the cache run on nodes with these taints.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=32
+	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
 }
+
+// SecretReference names a Secret in the namespace of the RegistryCache.
+type SecretReference struct {
+	// name is the name of the Secret.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",messageExpression="'name: ' + self + ' is not the name of a Secret; accepted is a DNS subdomain, such as docker-hub'"
+	Name string `json:"name,omitempty"`
+}
+
+// Proxy is an egress proxy.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.httpProxy) || has(self.httpsProxy)",message="proxy: neither httpProxy nor httpsProxy given; accepted is at least one of them, such as httpsProxy: http://proxy.example.com:3128"
+type Proxy struct {
+	// httpProxy is the URL of the proxy for an upstream that is reached by http.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?/?$')",messageExpression="'httpProxy: ' + self + ' is not the URL of a proxy; accepted are http:// or https://, a host and an optional port, such as http://proxy.example.com:3128'"
+	HTTPProxy string `json:"httpProxy,omitempty"`
+
+	// httpsProxy is the URL of the proxy for an upstream that is reached by https.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?/?$')",messageExpression="'httpsProxy: ' + self + ' is not the URL of a proxy; accepted are http:// or https://, a host and an optional port, such as http://proxy.example.com:3128'"
+	HTTPSProxy string `json:"httpsProxy,omitempty"`
+
+	// noProxy are hosts, domains, addresses and CIDRs that are reached without the proxy, separated by commas. The Pod and Service
+	// networks of the Cluster, its service domain and localhost are always among them.
+	// +optional
+	// +kubebuilder:validation:MaxLength=4096
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[^[:space:]]*$')",messageExpression="'noProxy: ' + self + ' is not usable; accepted is a list with commas and without spaces, such as registry.example.com,10.0.0.0/8'"
+	NoProxy string `json:"noProxy,omitempty"`
+}
+
+// TLSMode says whether a cache serves TLS.
+// +kubebuilder:validation:Enum=Enabled;Disabled
+type TLSMode string
+
+const (
+	// TLSEnabled serves TLS, with certificates of a CA that belongs to the Cluster.
+	TLSEnabled TLSMode = "Enabled"
+	// TLSDisabled serves plain HTTP.
+	TLSDisabled TLSMode = "Disabled"
+)
+
+// TLS says how nodes and a cache talk to each other.
+type TLS struct {
+	// mode is Enabled or Disabled. Enabled serves TLS with a certificate of a CA that belongs to the Cluster and that nodes trust for
+	// the cache only. Disabled serves plain HTTP.
+	// +optional
+	// +kubebuilder:default=Enabled
+	Mode TLSMode `json:"mode,omitempty"`
+}
+
+// Mirror is what serves the content of one upstream beside the upstream itself.
+type Mirror struct {
+	// upstream is the registry as it stands in image references: host[:port], without a scheme. It may have a cache too.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=259
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self.split(':')[0]).hasValue() && size(self.split(':')) <= 2 && (size(self.split(':')) < 2 || (self.split(':')[1].matches('^[1-9][0-9]{0,4}$') && int(self.split(':')[1]) <= 65535))",messageExpression="'upstream: ' + self + ' is not host[:port]; accepted are a lower-case DNS name without scheme or path and an optional port from 1 to 65535, such as quay.io or registry.example.com:5000'"
+	Upstream string `json:"upstream,omitempty"`
+
+	// hosts are the mirrors, asked in this order.
+	// +required
+	// +listType=map
+	// +listMapKey=host
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	Hosts []MirrorHost `json:"hosts,omitempty"`
+}
+
+// MirrorHost is one mirror.
+type MirrorHost struct {
+	// host is the base URL of the mirror: http or https, a host, an optional port and an optional path.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?(/[A-Za-z0-9._~-]+)*$') && !self.matches('/[.][.]?(/|$)')",messageExpression="'host: ' + self + ' is not the URL of a mirror; accepted are http:// or https://, a host, an optional port and an optional path, without user info, query, . and .. in the path and trailing slash, such as https://mirror.example.com:8443/docker'"
+	Host string `json:"host,omitempty"`
+
+	// capabilities are what the mirror is trusted with: pull serves content by digest, resolve says which digest a tag means.
+	// +optional
+	// +listType=set
+	// +kubebuilder:default={pull}
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=2
+	Capabilities []MirrorCapability `json:"capabilities,omitempty"`
+
+	// caBundleSecretRef names a Secret whose key ca.crt holds the certificates, in PEM, that nodes trust for this mirror instead of
+	// their own. It lives in the namespace of the RegistryCache; its content reaches the nodes.
+	// +optional
+	CABundleSecretRef *SecretReference `json:"caBundleSecretRef,omitempty"`
+
+	// overridePath says that the path of host is the root of the API already, so that /v2 is not put behind it.
+	// +optional
+	OverridePath *bool `json:"overridePath,omitempty"`
+}
+
+// MirrorCapability is what a mirror is trusted with.
+// +kubebuilder:validation:Enum=pull;resolve
+type MirrorCapability string
+
+const (
+	// MirrorPull serves content by digest.
+	MirrorPull MirrorCapability = "pull"
+	// MirrorResolve says which digest a tag means.
+	MirrorResolve MirrorCapability = "resolve"
+)
 
 // VolumeType is a kind of volume.
 // +kubebuilder:validation:Enum=PersistentVolumeClaim;EmptyDir
@@ -88,6 +255,9 @@ const (
 
 // Volume is where a cache keeps its store.
 //
+// +kubebuilder:validation:XValidation:rule="!has(self.type) || !has(oldSelf.type) || self.type == oldSelf.type",messageExpression="'volume.type: ' + self.type + ' cannot replace ' + oldSelf.type + ', the field is immutable; remove the cache of this upstream and add it again to change it'"
+// +kubebuilder:validation:XValidation:rule="has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",messageExpression="'volume.storageClassName: ' + (has(self.storageClassName) ? self.storageClassName : 'the default class') + ' cannot replace ' + (has(oldSelf.storageClassName) ? oldSelf.storageClassName : 'the default class') + ', the field is immutable; remove the cache of this upstream and add it again to change it'"
+// +kubebuilder:validation:XValidation:rule="!has(self.size) || !has(oldSelf.size) || !isQuantity(self.size) || !isQuantity(oldSelf.size) || quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0",messageExpression="'volume.size: ' + self.size + ' is smaller than ' + oldSelf.size + '; accepted is the same size or more, as volumes cannot shrink; remove the cache of this upstream and add it again to make it smaller'"
 // +kubebuilder:validation:XValidation:rule="self.type == 'PersistentVolumeClaim' || !has(self.storageClassName)",messageExpression="'volume.storageClassName: ' + self.storageClassName + ' has no meaning with type EmptyDir; accepted is no value, or type PersistentVolumeClaim'"
 type Volume struct {
 	// type is PersistentVolumeClaim or EmptyDir.
@@ -124,6 +294,13 @@ type GarbageCollection struct {
 	// +kubebuilder:validation:MaxLength=21
 	// +kubebuilder:validation:XValidation:rule="self != '' && self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$')",messageExpression="'garbageCollection.ttl: ' + self + ' is not a duration of 0s or more; accepted are whole hours, minutes and seconds of at most six digits each, such as 168h, 1h30m or 0s (off)'"
 	TTL *metav1.Duration `json:"ttl,omitempty"`
+
+	// highWatermarkPercent is the share of the volume above which the blobs that were not used for longest are removed.
+	// +optional
+	// +kubebuilder:default=85
+	// +kubebuilder:validation:Minimum=10
+	// +kubebuilder:validation:Maximum=95
+	HighWatermarkPercent *int32 `json:"highWatermarkPercent,omitempty"`
 }
 
 // Nodes says how the nodes of a Cluster use its caches.
