@@ -33,6 +33,8 @@ type registryConfig struct {
 	HTTP    httpConfig    `yaml:"http"`
 	Health  healthConfig  `yaml:"health"`
 	Proxy   proxyConfig   `yaml:"proxy"`
+
+	Pullthrough pullthroughConfig `yaml:"pullthrough"`
 }
 
 type logConfig struct {
@@ -116,6 +118,7 @@ func configFile(v Values) ([]byte, error) {
 		Health: healthConfig{StorageDriver: storageHealthConfig{
 			Enabled: true, Interval: healthInterval.String(), Threshold: healthThreshold,
 		}},
-		Proxy: proxyConfig{RemoteURL: v.RemoteURL, TTL: v.TTL.String()},
+		Proxy:       proxyConfig{RemoteURL: v.RemoteURL, TTL: v.TTL.String()},
+		Pullthrough: pullthrough(v),
 	})
 }

@@ -31,10 +31,10 @@ var (
 // ServiceName returns the name of a cache's Service, StatefulSet and Secret: a DNS-1035 label of at most 52
 // characters. Upstreams of letters, digits and dots keep their form: docker.io is registry-docker-io. Others, and
 // long ones, get two dashes and a hash of the whole upstream, which the first form never holds, so two upstreams do
-// not meet in one name.
+// not meet in one name. The name of node-sync is nobody else's: labels that select Pods are made of these names.
 func ServiceName(upstream string) string {
 	plain := namePrefix + strings.ReplaceAll(upstream, ".", "-")
-	if plainUpstream.MatchString(upstream) && len(plain) <= maxNameLength {
+	if plainUpstream.MatchString(upstream) && len(plain) <= maxNameLength && plain != NodeSyncName {
 		return plain
 	}
 	sum := sha256.Sum256([]byte(upstream))

@@ -45,9 +45,11 @@ type NodeSyncValues struct {
 }
 
 // NodeSyncObjects returns the objects of node-sync, with TypeMeta set, in the order in which they are to be applied: the
-// Namespace unless every cluster has it, the ConfigMap with the desired state, the DaemonSet.
+// Namespace unless every cluster has it, the ConfigMap with the desired state, the NetworkPolicy that lets the API server ask for
+// reports, the DaemonSet.
 func NodeSyncObjects(v NodeSyncValues) []client.Object {
-	objects := []client.Object{desiredState(v), nodeSync(v)}
+	meta := metav1.ObjectMeta{Namespace: v.Namespace, Name: NodeSyncName, Labels: nodeSyncLabels()}
+	objects := []client.Object{desiredState(v), networkPolicy(meta, NodeSyncSelector(), NodeSyncPort), nodeSync(v)}
 	if everywhere(v.Namespace) {
 		return objects
 	}

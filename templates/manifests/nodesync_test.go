@@ -25,17 +25,17 @@ func TestNodeSyncIsAsTheGoldenFileHasIt(t *testing.T) {
 func TestNodeSyncHasANewPodForEveryGenerationAndNeverChangesWhatOneReads(t *testing.T) {
 	g := NewWithT(t)
 	before, after := nodeSync("caches", "a"), nodeSync("caches", "b")
-	g.Expect(before).To(HaveLen(3))
+	g.Expect(before).To(HaveLen(4))
 	g.Expect(before[1].GetName()).NotTo(Equal(after[1].GetName()))
 	g.Expect(before[1].(*corev1.ConfigMap).Immutable).To(HaveValue(BeTrue()))
-	g.Expect(before[2].GetName()).To(Equal(after[2].GetName()))
-	g.Expect(before[2].(*appsv1.DaemonSet).Spec.Selector).To(Equal(after[2].(*appsv1.DaemonSet).Spec.Selector))
-	g.Expect(before[2].(*appsv1.DaemonSet).Spec.Template).NotTo(Equal(after[2].(*appsv1.DaemonSet).Spec.Template))
+	g.Expect(before[3].GetName()).To(Equal(after[3].GetName()))
+	g.Expect(before[3].(*appsv1.DaemonSet).Spec.Selector).To(Equal(after[3].(*appsv1.DaemonSet).Spec.Selector))
+	g.Expect(before[3].(*appsv1.DaemonSet).Spec.Template).NotTo(Equal(after[3].(*appsv1.DaemonSet).Spec.Template))
 }
 
 func TestNodeSyncPodHasNoPrivilegeAndSeesOnlyWhatItNeeds(t *testing.T) {
 	g := NewWithT(t)
-	pod := nodeSync("kube-system", "a")[1].(*appsv1.DaemonSet).Spec.Template.Spec
+	pod := nodeSync("kube-system", "a")[2].(*appsv1.DaemonSet).Spec.Template.Spec
 	g.Expect(pod.HostPID || pod.HostNetwork || pod.HostIPC).To(BeFalse())
 	g.Expect(pod.AutomountServiceAccountToken).To(HaveValue(BeFalse()))
 	security := pod.Containers[0].SecurityContext

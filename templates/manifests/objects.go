@@ -45,13 +45,26 @@ type Values struct {
 	Volume addonsv1.Volume
 	// TTL is how long a blob is kept after it was pulled; 0 is for ever.
 	TTL time.Duration
+	// HighWatermarkPercent is the share of the volume above which blobs are evicted; 0 is the default of the API.
+	HighWatermarkPercent int32
+	// RevalidateAfter is how long a tag is answered without asking the upstream.
+	RevalidateAfter time.Duration
+	// Proxy is the egress proxy; nil: none. ClusterNetworks are CIDRs and domains that are reached without it besides its own list.
+	Proxy           *addonsv1.Proxy
+	ClusterNetworks []string
+	// Replicas is the number of Pods; 0 is the default of the API.
+	Replicas int32
+	// NodeSelector and Tolerations say where Pods run.
+	NodeSelector map[string]string
+	Tolerations  []corev1.Toleration
 	// Resources of the container; nil is requests of 20m CPU and 50Mi memory.
 	Resources *corev1.ResourceRequirements
 }
 
 // Objects returns the objects of one cache, with TypeMeta set, in the order in which they are to be applied: the
-// Namespace unless every cluster has it, the Secret with the configuration, the Service, the StatefulSet. The Namespace does
-// not match Selector: it may hold what others put there, so it is never removed.
+// Namespace unless every cluster has it, the Secret with the configuration, the Service, the NetworkPolicy, a PodDisruptionBudget
+// if there are several Pods, the StatefulSet. The Namespace does not match Selector: it may hold what others put there, so it
+// is never removed.
 //
 // It fails on a ClusterIP that is no address and on a volume type that the API does not have.
 func Objects(v Values) ([]client.Object, error) {
@@ -67,7 +80,8 @@ func Objects(v Values) ([]client.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	objects := []client.Object{configSecret(v, config), service, statefulSet}
+	objects := []client.Object{configSecret(v, config), service, networkPolicy(objectMeta(v), podSelector(v), RegistryPort, DebugPort)}
+	objects = append(append(objects, disruptionBudgets(v)...), statefulSet)
 	if everywhere(v.Namespace) {
 		return objects, nil
 	}

@@ -2,10 +2,12 @@ package manifests_test
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,6 +15,8 @@ import (
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -20,6 +24,7 @@ import (
 
 	addonsv1 "github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
 	"github.com/capi-registry-cache/capi-registry-cache/templates/manifests"
+	"github.com/capi-registry-cache/capi-registry-cache/workload/cache"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -48,6 +53,7 @@ var goldens = map[string]manifests.Values{
 	"ipv6-own-namespace":   with(func(v *manifests.Values) { v.Namespace, v.ClusterIP = "caches", "fd00:10:96::fa" }),
 	"storage-class-no-ttl": with(withStorageClass),
 	"empty-dir-resources":  with(withEmptyDir),
+	"all-options":          with(withAll),
 }
 
 func withStorageClass(v *manifests.Values) {
@@ -64,6 +70,24 @@ func withEmptyDir(v *manifests.Values) {
 	v.Volume = addonsv1.Volume{Type: addonsv1.EmptyDirVolume, Size: new(resource.MustParse("5Gi"))}
 	v.Resources = &corev1.ResourceRequirements{
 		Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1Gi")},
+	}
+}
+
+func withAll(v *manifests.Values) {
+	v.Namespace, v.Replicas = "caches", 3
+	v.Image = "registry.example.com/registry@sha256:" + strings.Repeat("0123456789abcdef", 4)
+	v.HighWatermarkPercent, v.RevalidateAfter = 60, 90*time.Second
+	v.Proxy = &addonsv1.Proxy{
+		HTTPProxy: "http://proxy.example.com:3128", HTTPSProxy: "http://proxy.example.com:3129",
+		NoProxy: "localhost,.example.net,10.0.0.0/8",
+	}
+	v.ClusterNetworks = []string{"10.244.0.0/16", "10.128.0.0/16", "fd00:10:96::/112", "cluster.local"}
+	v.NodeSelector = map[string]string{"node-role.example.com/cache": ""}
+	v.Tolerations = []corev1.Toleration{{Key: "dedicated", Operator: corev1.TolerationOpEqual, Value: "cache", Effect: corev1.TaintEffectNoSchedule}}
+	v.Volume.Size = new(resource.MustParse("100Gi"))
+	v.Resources = &corev1.ResourceRequirements{
+		Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("128Mi")},
+		Limits:   corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("512Mi")},
 	}
 }
 
@@ -122,6 +146,7 @@ func emptyLike(t *testing.T, object client.Object) client.Object {
 		"Namespace": &corev1.Namespace{}, "Secret": &corev1.Secret{},
 		"Service": &corev1.Service{}, "StatefulSet": &appsv1.StatefulSet{},
 		"ConfigMap": &corev1.ConfigMap{}, "DaemonSet": &appsv1.DaemonSet{},
+		"NetworkPolicy": &networkingv1.NetworkPolicy{}, "PodDisruptionBudget": &policyv1.PodDisruptionBudget{},
 	}
 	empty, known := kinds[object.GetObjectKind().GroupVersionKind().Kind]
 	NewWithT(t).Expect(known).To(BeTrue(), "TypeMeta must be set")
@@ -158,6 +183,91 @@ func TestTheConfigurationIsAcceptedByDistribution(t *testing.T) {
 			g.Expect(config.Log.Fields).To(HaveKeyWithValue("upstream", values.Upstream))
 		})
 	}
+}
+
+// TestTheConfigurationIsWhatOurCacheRunsWith reads it as the cache does, which refuses fields of its own section that it does
+// not know.
+func TestTheConfigurationIsWhatOurCacheRunsWith(t *testing.T) {
+	for name, values := range goldens {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			dir := t.TempDir()
+			t.Setenv("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", dir)
+			path := filepath.Join(dir, "config.yml")
+			g.Expect(os.WriteFile(path, configFile(t, objects(t, values)), 0o600)).To(Succeed())
+			config, err := cache.Load(path)
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(config.Pullthrough.RevalidateAfter).To(Equal(values.RevalidateAfter))
+			storage := config.Pullthrough.Storage
+			g.Expect(storage.HighWatermarkPercent).To(BeEquivalentTo(cmp.Or(values.HighWatermarkPercent, 85)))
+			g.Expect(storage.LowWatermarkPercent).To(Equal(storage.HighWatermarkPercent - 5))
+			if values.Volume.Type == addonsv1.EmptyDirVolume {
+				g.Expect(storage.MaxSize).To(Equal(values.Volume.Size.Value()), "an EmptyDir is on the disk of the node")
+			} else {
+				g.Expect(storage.MaxSize).To(BeZero(), "the volume tells its size, also after it has grown")
+			}
+		})
+	}
+}
+
+// TestSecondReplicasDoNotReplaceTheFirst: only the number changes, so no Pod is made anew.
+func TestSecondReplicasDoNotReplaceTheFirst(t *testing.T) {
+	g := NewWithT(t)
+	one, two := objects(t, dockerHub()), objects(t, with(func(v *manifests.Values) { v.Replicas = 2 }))
+	g.Expect(kinds(two)).To(ConsistOf(append(kinds(one), "PodDisruptionBudget")))
+	before, after := one[len(one)-1].(*appsv1.StatefulSet), two[len(two)-1].(*appsv1.StatefulSet)
+	g.Expect(after.Spec.Replicas).To(HaveValue(BeEquivalentTo(2)))
+	after.Spec.Replicas = before.Spec.Replicas
+	g.Expect(after).To(Equal(before))
+}
+
+func kinds(built []client.Object) []string {
+	var kinds []string
+	for _, object := range built {
+		kinds = append(kinds, object.GetObjectKind().GroupVersionKind().Kind)
+	}
+	return kinds
+}
+
+func TestTheProxyIsSetOnlyWhereThereIsOne(t *testing.T) {
+	local := "localhost,127.0.0.1,::1,.svc,"
+	tests := map[string]struct {
+		proxy *addonsv1.Proxy
+		want  map[string]string
+	}{
+		"none": {nil, nil},
+		"one for https": {
+			&addonsv1.Proxy{HTTPSProxy: "http://p:3128"},
+			map[string]string{"HTTPS_PROXY": "http://p:3128", "NO_PROXY": local + "10.96.0.0/12,cluster.local"},
+		},
+		"one for http, and what it is not for": {
+			&addonsv1.Proxy{HTTPProxy: "http://p:3128", NoProxy: "example.com,,10.96.0.0/12"},
+			map[string]string{"HTTP_PROXY": "http://p:3128", "NO_PROXY": local + "10.96.0.0/12,cluster.local,example.com"},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			built := objects(t, with(func(v *manifests.Values) {
+				v.Proxy, v.ClusterNetworks = test.proxy, []string{"10.96.0.0/12", "cluster.local"}
+			}))
+			var got map[string]string
+			for _, variable := range built[len(built)-1].(*appsv1.StatefulSet).Spec.Template.Spec.Containers[0].Env {
+				if strings.HasSuffix(variable.Name, "_PROXY") {
+					got = merged(got, variable.Name, variable.Value)
+				}
+			}
+			g.Expect(got).To(Equal(test.want))
+		})
+	}
+}
+
+func merged(into map[string]string, key, value string) map[string]string {
+	if into == nil {
+		into = map[string]string{}
+	}
+	into[key] = value
+	return into
 }
 
 func parsedConfig(t *testing.T, v manifests.Values) *configuration.Configuration {

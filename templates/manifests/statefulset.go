@@ -30,14 +30,15 @@ const (
 	revisionHistory = 2
 )
 
-// statefulSet runs one Pod with one store. The claim goes with the StatefulSet; scaling to zero keeps it.
+// statefulSet runs Pods with a store each, and replaces them one by one. Claims go with the StatefulSet; one that is scaled by
+// hand keeps them.
 func statefulSet(v Values, configHash string) (*appsv1.StatefulSet, error) {
 	set := &appsv1.StatefulSet{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "apps/v1", Kind: "StatefulSet"},
 		ObjectMeta: objectMeta(v),
 		Spec: appsv1.StatefulSetSpec{
 			ServiceName:          v.Name,
-			Replicas:             new(int32(1)),
+			Replicas:             new(replicas(v)),
 			PodManagementPolicy:  appsv1.ParallelPodManagement,
 			UpdateStrategy:       appsv1.StatefulSetUpdateStrategy{Type: appsv1.RollingUpdateStatefulSetStrategyType},
 			RevisionHistoryLimit: new(int32(revisionHistory)),
@@ -77,6 +78,9 @@ func podTemplate(v Values, configHash string) corev1.PodTemplateSpec {
 			TerminationGracePeriodSeconds: new(int64(gracePeriodSeconds)),
 			SecurityContext:               podSecurityContext(),
 			Containers:                    []corev1.Container{container(v)},
+			NodeSelector:                  v.NodeSelector,
+			Tolerations:                   v.Tolerations,
+			TopologySpreadConstraints:     spread(v),
 			Volumes:                       []corev1.Volume{configSecretVolume(v)},
 		},
 	}
@@ -100,12 +104,12 @@ func container(v Values) corev1.Container {
 		Image:           v.Image,
 		ImagePullPolicy: corev1.PullIfNotPresent,
 		Args:            []string{"serve", configDir + "/" + configKey},
-		Env: []corev1.EnvVar{
+		Env: append([]corev1.EnvVar{
 			// Our image answers nobody who means another upstream; a stock registry does not look at it.
 			{Name: "CACHE_UPSTREAM", Value: v.Upstream},
 			// A stock registry would send traces to a collector on localhost.
 			{Name: "OTEL_TRACES_EXPORTER", Value: "none"},
-		},
+		}, proxyEnv(v)...),
 		Ports: []corev1.ContainerPort{
 			{Name: registryPortName, ContainerPort: RegistryPort, Protocol: corev1.ProtocolTCP},
 			{Name: debugPortName, ContainerPort: DebugPort, Protocol: corev1.ProtocolTCP},

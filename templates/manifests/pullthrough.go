@@ -1,0 +1,45 @@
+package manifests
+
+import (
+	addonsv1 "github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
+)
+
+const (
+	// defaultHighWatermark is that of the API, for values without one.
+	defaultHighWatermark = 85
+	// watermarkGap is how much below the high watermark eviction ends, in percent, so that not every blob evicts one.
+	watermarkGap = 5
+)
+
+// pullthroughConfig is the section of the file that only our image knows (docs/cache.md); a stock registry reads past it.
+type pullthroughConfig struct {
+	RevalidateAfter string      `yaml:"revalidateafter"`
+	Storage         storeLimits `yaml:"storage"`
+}
+
+type storeLimits struct {
+	MaxSize              int64 `yaml:"maxsize,omitempty"`
+	HighWatermarkPercent int32 `yaml:"highwatermarkpercent"`
+	LowWatermarkPercent  int32 `yaml:"lowwatermarkpercent"`
+}
+
+func pullthrough(v Values) pullthroughConfig {
+	high := v.HighWatermarkPercent
+	if high == 0 {
+		high = defaultHighWatermark
+	}
+	return pullthroughConfig{
+		RevalidateAfter: v.RevalidateAfter.String(),
+		Storage:         storeLimits{MaxSize: maxSize(v), HighWatermarkPercent: high, LowWatermarkPercent: high - watermarkGap},
+	}
+}
+
+// maxSize is 0 where the file system tells how much may be stored. That of an EmptyDir is the disk of the node: the kubelet
+// counts, and evicts a Pod that is above the limit.
+func maxSize(v Values) int64 {
+	if v.Volume.Type != addonsv1.EmptyDirVolume {
+		return 0
+	}
+	size := volumeSize(v)
+	return size.Value()
+}
