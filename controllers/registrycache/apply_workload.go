@@ -2,12 +2,15 @@ package registrycache
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/cluster-api/util"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -61,6 +64,9 @@ func (r *Reconciler) applyObjects(ctx context.Context, s *scope, cache addonsv1.
 	created := false
 	for _, obj := range objects {
 		outcome, err := r.applyObject(ctx, s, obj)
+		if errors.Is(err, errReplaced) {
+			return nil
+		}
 		if err != nil {
 			return &objectError{object: fmt.Sprintf("%s %s", obj.GetObjectKind().GroupVersionKind().Kind, obj.GetName()), err: err}
 		}
@@ -83,7 +89,11 @@ func (r *Reconciler) applyObject(ctx context.Context, s *scope, obj client.Objec
 	if namespace, ok := obj.(*corev1.Namespace); ok {
 		return apply.Unchanged, ensureNamespace(ctx, s, namespace)
 	}
-	return r.applier.Apply(ctx, *s.target, obj)
+	outcome, err := r.applier.Apply(ctx, *s.target, obj)
+	if set, ok := obj.(*appsv1.StatefulSet); ok && immutable(err) {
+		return outcome, r.replaceStatefulSet(ctx, s, set)
+	}
+	return outcome, err
 }
 
 // ensureNamespace creates a namespace that is missing. One that exists is not ours to change.
@@ -105,6 +115,14 @@ func (r *Reconciler) values(s *scope, cache addonsv1.Cache, entry *addonsv1.Cach
 		Image:     r.WorkloadImage,
 		Volume:    cache.Volume,
 		Resources: cache.Resources,
+
+		Proxy:                cache.Proxy,
+		ClusterNetworks:      clusterNetworks(s.cluster),
+		Replicas:             ptr.Deref(cache.Replicas, 0),
+		NodeSelector:         cache.NodeSelector,
+		Tolerations:          cache.Tolerations,
+		HighWatermarkPercent: ptr.Deref(cache.GarbageCollection.HighWatermarkPercent, 0),
+		RevalidateAfter:      ptr.Deref(cache.RevalidateAfter, metav1.Duration{}).Duration,
 	}
 	if cache.Image != "" {
 		values.Image = cache.Image

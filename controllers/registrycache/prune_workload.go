@@ -34,17 +34,19 @@ func (r *Reconciler) pruneWorkload(ctx context.Context, s *scope) (ctrl.Result, 
 }
 
 // wanted says whether an object has to stay. A cache that could not be applied keeps all that it has (I5); a cache
-// that is in the spec keeps its claim. What is not in the spec stays until nodes have forgotten it.
+// that is in the spec keeps the claims of its replicas. What is not in the spec stays until nodes have forgotten it.
 func (s *scope) wanted(obj client.Object) bool {
 	if obj.GetLabels()[addonsv1.InstanceLabel] == manifests.NodeSyncName {
 		return !s.nodes.ignored && (s.nodes.rejected != "" || !s.forgotten || s.nodes.objects[objectKey(obj)])
 	}
-	for _, fact := range s.facts {
+	for upstream, fact := range s.facts {
 		if fact.instance != obj.GetLabels()[addonsv1.InstanceLabel] {
 			continue
 		}
-		_, claim := obj.(*corev1.PersistentVolumeClaim)
-		return claim || !fact.applied || fact.objects[objectKey(obj)]
+		if _, claim := obj.(*corev1.PersistentVolumeClaim); claim {
+			return !fact.applied || s.claimWanted(upstream, obj)
+		}
+		return !fact.applied || fact.objects[objectKey(obj)]
 	}
 	return !s.forgotten
 }

@@ -6,6 +6,8 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
@@ -34,13 +36,17 @@ type watcher interface {
 // WorkloadKinds are the kinds that we write into workload clusters, and those that come of them. Caches of workload
 // clusters hold them only with our labels.
 func WorkloadKinds() []client.Object {
-	return []client.Object{&appsv1.StatefulSet{}, &appsv1.DaemonSet{}, &corev1.Service{}, &corev1.Secret{}, &corev1.ConfigMap{}, &corev1.PersistentVolumeClaim{}}
+	return []client.Object{
+		&appsv1.StatefulSet{}, &appsv1.DaemonSet{}, &corev1.Service{}, &corev1.Secret{}, &corev1.ConfigMap{}, &corev1.PersistentVolumeClaim{},
+		&networkingv1.NetworkPolicy{}, &policyv1.PodDisruptionBudget{},
+	}
 }
 
 // workloadLists are the lists of WorkloadKinds. What makes Pods comes first, so that nothing re-creates the rest.
 func workloadLists() []client.ObjectList {
 	return []client.ObjectList{
 		&appsv1.StatefulSetList{}, &appsv1.DaemonSetList{}, &corev1.ServiceList{}, &corev1.SecretList{}, &corev1.ConfigMapList{}, &corev1.PersistentVolumeClaimList{},
+		&networkingv1.NetworkPolicyList{}, &policyv1.PodDisruptionBudgetList{},
 	}
 }
 
@@ -105,7 +111,7 @@ func relevant(cluster *clusterv1.Cluster) [5]any {
 		ptr.Deref(cluster.Spec.Paused, false),
 		ptr.Deref(cluster.Status.Initialization.InfrastructureProvisioned, false),
 		cluster.DeletionTimestamp.IsZero(),
-		cluster.Spec.ClusterNetwork.Services.CIDRBlocks,
+		cluster.Spec.ClusterNetwork,
 		cluster.Spec.ControlPlaneRef.Kind,
 	}
 }
