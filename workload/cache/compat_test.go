@@ -85,3 +85,30 @@ func TestAStockRegistryServesOurStoreAndWeServeItsStore(t *testing.T) {
 	pull(t, p.registry, "v1", ours)
 	pull(t, p.registry, "v2", stocks)
 }
+
+// TestWhatIsRenderedForACacheIsServedByUsAndByAStockRegistry runs the golden configurations of templates/manifests as they are, but
+// for places and addresses that a test has to choose.
+func TestWhatIsRenderedForACacheIsServedByUsAndByAStockRegistry(t *testing.T) {
+	rendered, err := filepath.Glob("../../templates/manifests/testdata/*.config.yml")
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	NewWithT(t).Expect(rendered).NotTo(BeEmpty())
+	for _, config := range rendered {
+		t.Run(filepath.Base(config), func(t *testing.T) {
+			up := newUpstream(t)
+			ours, stocks, dir := up.push(t, "v1"), up.push(t, "v2"), t.TempDir()
+			t.Setenv("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", dir)
+			t.Setenv("REGISTRY_HTTP_ADDR", "127.0.0.1:0")
+			t.Setenv("REGISTRY_HTTP_DEBUG_ADDR", "127.0.0.1:0")
+			t.Setenv("REGISTRY_PROXY_REMOTEURL", up.URL)
+			p := startWith(t, dir, config)
+			pull(t, p.registry, "v1", ours)
+			NewWithT(t).Expect(p.terminate(t)()).To(Equal(0))
+
+			address := freeAddress(t)
+			stop := startStock(t, config, address)
+			defer stop()
+			pull(t, "http://"+address, "v1", ours)
+			pull(t, "http://"+address, "v2", stocks)
+		})
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
@@ -98,18 +99,28 @@ func (t *transports) pool(content []byte) (*x509.CertPool, error) {
 // newTransport trusts roots; nil: the system's.
 func newTransport(options Options, roots *x509.CertPool) *http.Transport {
 	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: options.DialTimeout, Control: losing(options.DialTimeout)}).DialContext,
-		TLSClientConfig:       &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout:   options.TLSHandshakeTimeout,
-		ResponseHeaderTimeout: options.ResponseHeaderTimeout,
-		MaxIdleConnsPerHost:   idlePerHost,
-		IdleConnTimeout:       idleTimeout,
-		ReadBufferSize:        readBuffer,
-		DisableCompression:    true,
-		ForceAttemptHTTP2:     true,
-		HTTP2:                 &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+		Proxy:                  http.ProxyFromEnvironment,
+		OnProxyConnectResponse: tunnelOpened,
+		DialContext:            (&net.Dialer{Timeout: options.DialTimeout, Control: losing(options.DialTimeout)}).DialContext,
+		TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:    options.TLSHandshakeTimeout,
+		ResponseHeaderTimeout:  options.ResponseHeaderTimeout,
+		MaxIdleConnsPerHost:    idlePerHost,
+		IdleConnTimeout:        idleTimeout,
+		ReadBufferSize:         readBuffer,
+		DisableCompression:     true,
+		ForceAttemptHTTP2:      true,
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
 	}
+}
+
+// tunnelOpened turns an egress proxy's refusal of a tunnel into what it is: no way to the upstream. net/http has only the words
+// of its status.
+func tunnelOpened(_ context.Context, _ *url.URL, _ *http.Request, answer *http.Response) error {
+	if answer.StatusCode == http.StatusOK {
+		return nil
+	}
+	return &Error{Kind: Refused, Err: fmt.Errorf("the egress proxy opens no tunnel: %d %s", answer.StatusCode, http.StatusText(answer.StatusCode))}
 }
 
 // losing ends a connection whose other side has acknowledged nothing for so long (TCP_USER_TIMEOUT in tcp(7)). An upstream
