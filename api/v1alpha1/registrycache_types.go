@@ -111,6 +111,7 @@ type Cache struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-zA-Z0-9][a-zA-Z0-9._-]*(:[0-9]+)?(/[a-z0-9][a-z0-9._-]*)*(:[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127})?(@[a-z0-9]+:[0-9a-f]{32,128})?$')",messageExpression="'image: ' + self + ' is not the reference of an image; accepted is [host[:port]/]name[:tag][@digest] without a scheme, such as registry.example.com/registry:3'"
 	Image string `json:"image,omitempty"`
 
 	// resources are the compute resources of the cache's container. The default is requests of 20m CPU and

@@ -72,11 +72,7 @@ func TestRejectedSpecsNameFieldValueAndWhatIsAccepted(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			err := env.Client.Create(t.Context(), registryCache(g, namespace, tc.spec))
-			g.Expect(apierrors.IsInvalid(err)).To(BeTrue(), "the API server answers: %v", err)
-			for _, want := range tc.wants {
-				g.Expect(err.Error()).To(ContainSubstring(want))
-			}
+			expectInvalid(g, env.Client.Create(t.Context(), registryCache(g, namespace, tc.spec)), tc.wants)
 		})
 	}
 }
@@ -99,11 +95,7 @@ func TestEdgesOfWhatIsAccepted(t *testing.T) {
 		"another certsDir":          "{caches: [{upstream: quay.io}], nodes: {certsDir: /var/lib/rancher/k3s_1/certs.d}}",
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := NewWithT(t)
-			rc := registryCache(g, namespace, spec)
-			g.Expect(env.Client.Create(t.Context(), rc)).To(Succeed())
-			typed := &v1alpha1.RegistryCache{}
-			g.Expect(env.Client.Get(t.Context(), key(rc), typed)).To(Succeed(), "the Go types read it")
+			expectAccepted(t, namespace, spec)
 		})
 	}
 }
@@ -167,21 +159,42 @@ func TestUpdatesOfASpec(t *testing.T) {
 		"the directory of nodes can change": {"caches: [{upstream: quay.io}]", "{caches: [{upstream: quay.io}], nodes: {certsDir: /etc/certs.d}}", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := NewWithT(t)
-			rc := registryCache(g, namespace, tc.before)
-			g.Expect(env.Client.Create(t.Context(), rc)).To(Succeed())
-			rc.Object["spec"] = registryCache(g, namespace, tc.after).Object["spec"]
-			err := env.Client.Update(t.Context(), rc)
-			if tc.wants == nil {
-				g.Expect(err).NotTo(HaveOccurred())
-				return
-			}
-			g.Expect(apierrors.IsInvalid(err)).To(BeTrue(), "the API server answers: %v", err)
-			for _, want := range tc.wants {
-				g.Expect(err.Error()).To(ContainSubstring(want))
-			}
+			expectUpdate(t, namespace, tc.before, tc.after, tc.wants)
 		})
 	}
+}
+
+// expectInvalid wants an answer of the API server that says all of this.
+func expectInvalid(g *WithT, err error, wants []string) {
+	g.Expect(apierrors.IsInvalid(err)).To(BeTrue(), "the API server answers: %v", err)
+	for _, want := range wants {
+		g.Expect(err.Error()).To(ContainSubstring(want))
+	}
+}
+
+// expectAccepted wants a spec to be stored, and read by the Go types.
+func expectAccepted(t *testing.T, namespace, spec string) {
+	t.Helper()
+	g := NewWithT(t)
+	rc := registryCache(g, namespace, spec)
+	g.Expect(env.Client.Create(t.Context(), rc)).To(Succeed())
+	typed := &v1alpha1.RegistryCache{}
+	g.Expect(env.Client.Get(t.Context(), key(rc), typed)).To(Succeed(), "the Go types read it")
+}
+
+// expectUpdate wants a spec to be accepted instead of another, or refused if there is something that the message has to say.
+func expectUpdate(t *testing.T, namespace, before, after string, wants []string) {
+	t.Helper()
+	g := NewWithT(t)
+	rc := registryCache(g, namespace, before)
+	g.Expect(env.Client.Create(t.Context(), rc)).To(Succeed())
+	rc.Object["spec"] = registryCache(g, namespace, after).Object["spec"]
+	err := env.Client.Update(t.Context(), rc)
+	if wants == nil {
+		g.Expect(err).NotTo(HaveOccurred())
+		return
+	}
+	expectInvalid(g, err, wants)
 }
 
 // manyCaches returns n caches with upstreams of the greatest length, which is also what CEL costs most for.
