@@ -69,11 +69,17 @@ func (s *Stack) createManagement(kind *cluster.Provider) error {
 	return nil
 }
 
-// loadImage brings an image of the Docker daemon into the nodes of the management cluster.
-func (s *Stack) loadImage(ctx context.Context, image string) error {
-	list, err := kindProvider().ListInternalNodes(ManagementCluster)
+// LoadImage brings an image of the Docker daemon into the nodes that the cluster has now.
+func (c *Cluster) LoadImage(ctx context.Context, image string) error {
+	return c.stack.loadImage(ctx, c.Name, image)
+}
+
+// loadImage brings an image of the Docker daemon into the nodes of the management cluster, or of one of the Docker provider,
+// which labels its containers as kind does.
+func (s *Stack) loadImage(ctx context.Context, cluster, image string) error {
+	list, err := kindProvider().ListInternalNodes(cluster)
 	if err != nil {
-		return fmt.Errorf("listing the nodes of the kind cluster: %w", err)
+		return fmt.Errorf("listing the nodes of cluster %s: %w", cluster, err)
 	}
 	archive := s.paths.state("image.tar")
 	if _, err := docker(ctx, "save", "--output", archive, image); err != nil {

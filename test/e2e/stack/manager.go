@@ -24,7 +24,7 @@ const (
 // startManager brings config/default into the management cluster as it is, but for what cert-manager would add: the
 // serving certificate and the caBundle.
 func (s *Stack) startManager(ctx context.Context) error {
-	if err := s.loadImage(ctx, ManagerImage); err != nil {
+	if err := s.loadImage(ctx, ManagementCluster, ManagerImage); err != nil {
 		return err
 	}
 	rendered, err := s.kustomize(ctx, s.paths.in("config", "default"))

@@ -14,7 +14,9 @@ import (
 )
 
 const (
-	upstreamImage = "capi-registry-cache/upstream:dev"
+	// StockImage is the image of a stock distribution registry. The upstreams run it, and a cache may.
+	StockImage    = "capi-registry-cache/upstream:dev"
+	upstreamImage = StockImage
 	upstreamLabel = "io.capi-registry-cache.e2e=upstream"
 
 	secretPort = "5000" // https, what image references name
@@ -153,8 +155,11 @@ func (u *Upstream) addresses(ctx context.Context) ([]string, error) {
 	return addresses, err
 }
 
-// removeUpstreams removes the containers and stores of all upstreams.
+// removeUpstreams removes the containers and stores of all upstreams, and the proxy to them.
 func (s *Stack) removeUpstreams(ctx context.Context) error {
+	if err := s.RemoveEgressProxy(ctx); err != nil {
+		return err
+	}
 	for _, u := range s.Upstreams() {
 		if err := u.remove(ctx); err != nil {
 			return err
@@ -173,7 +178,8 @@ func (u *Upstream) remove(ctx context.Context) error {
 	return err
 }
 
-// buildUpstreamImage makes an image of the stock distribution registry, from nothing but its binary.
+// buildUpstreamImage makes an image of the stock distribution registry, from nothing but its binary. As in distribution's own
+// image, the configuration file is an argument that can be replaced.
 func (s *Stack) buildUpstreamImage(ctx context.Context) error {
 	dir := s.paths.state("upstream-image")
 	if err := os.MkdirAll(filepath.Join(dir, "tmp"), 0o755); err != nil {
@@ -188,7 +194,7 @@ func (s *Stack) buildUpstreamImage(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("rendering the registry's configuration: %w", err)
 	}
-	const dockerfile = "FROM scratch\nCOPY . /\nENTRYPOINT [\"/registry\", \"serve\", \"/config.yml\"]\n"
+	const dockerfile = "FROM scratch\nCOPY . /\nENTRYPOINT [\"/registry\"]\nCMD [\"serve\", \"/config.yml\"]\n"
 	for name, content := range map[string]string{
 		"config.yml": string(config), "Dockerfile": dockerfile, filepath.Join("tmp", "keep"): "",
 	} {

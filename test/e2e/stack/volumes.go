@@ -11,9 +11,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
+// VolumeRoot is where the volumes of a node are.
+const VolumeRoot = "/var/local-volumes"
+
 const (
 	storageClass = "local"
-	volumeRoot   = "/var/local-volumes"
 	// volumesPerNode is more than the caches of all specs use; a released volume is not given out again.
 	volumesPerNode = 8
 	// volumeSize is more than the default size of a cache; local volumes do not enforce it.
@@ -24,7 +26,7 @@ const (
 func volumeCommands() []string {
 	commands := make([]string, 0, volumesPerNode)
 	for i := range volumesPerNode {
-		commands = append(commands, fmt.Sprintf("mkdir -p -m 0777 %s/%d", volumeRoot, i))
+		commands = append(commands, fmt.Sprintf("mkdir -p -m 0777 %s/%d", VolumeRoot, i))
 	}
 	return commands
 }
@@ -70,7 +72,7 @@ func localVolume(node string, i int) *corev1.PersistentVolume {
 			AccessModes:      []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
 			StorageClassName: storageClass,
 			PersistentVolumeSource: corev1.PersistentVolumeSource{
-				Local: &corev1.LocalVolumeSource{Path: fmt.Sprintf("%s/%d", volumeRoot, i)},
+				Local: &corev1.LocalVolumeSource{Path: fmt.Sprintf("%s/%d", VolumeRoot, i)},
 			},
 			NodeAffinity: &corev1.VolumeNodeAffinity{Required: onNode(node)},
 		},
