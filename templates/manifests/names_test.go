@@ -207,6 +207,20 @@ func FuzzServiceNameIsALabel(f *testing.F) {
 	})
 }
 
+func FuzzDifferentUpstreamsHaveDifferentNames(f *testing.F) {
+	for _, pair := range [][2]string{
+		{"a.io:5000", "a.io-5000"}, {"a-b.io", "a.b.io"}, {"a.b", "a--b"}, {"cache.node.sync", "cache-node-sync"},
+		{strings.Repeat("a", 41) + ".io", strings.Repeat("a", 42) + ".io"},
+	} {
+		f.Add(pair[0], pair[1])
+	}
+	f.Fuzz(func(t *testing.T, one, other string) {
+		if one != other {
+			NewWithT(t).Expect(manifests.ServiceName(one)).NotTo(Equal(manifests.ServiceName(other)))
+		}
+	})
+}
+
 func TestRemoteURLDefaults(t *testing.T) {
 	tests := map[string]struct {
 		cache addonsv1.Cache

@@ -12,6 +12,7 @@ import (
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/registry"
 	. "github.com/onsi/gomega"
+	yaml "go.yaml.in/yaml/v3"
 )
 
 // stockVariable makes the test binary serve a stock registry of the linked version of distribution.
@@ -87,7 +88,7 @@ func TestAStockRegistryServesOurStoreAndWeServeItsStore(t *testing.T) {
 }
 
 // TestWhatIsRenderedForACacheIsServedByUsAndByAStockRegistry runs the golden configurations of templates/manifests as they are, but
-// for places and addresses that a test has to choose.
+// for places and addresses, which a test has to choose, and certificates, which it has none of.
 func TestWhatIsRenderedForACacheIsServedByUsAndByAStockRegistry(t *testing.T) {
 	rendered, err := filepath.Glob("../../templates/manifests/testdata/*.config.yml")
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
@@ -100,6 +101,7 @@ func TestWhatIsRenderedForACacheIsServedByUsAndByAStockRegistry(t *testing.T) {
 			t.Setenv("REGISTRY_HTTP_ADDR", "127.0.0.1:0")
 			t.Setenv("REGISTRY_HTTP_DEBUG_ADDR", "127.0.0.1:0")
 			t.Setenv("REGISTRY_PROXY_REMOTEURL", up.URL)
+			config := withoutTLS(t, config, dir)
 			p := startWith(t, dir, config)
 			pull(t, p.registry, "v1", ours)
 			NewWithT(t).Expect(p.terminate(t)()).To(Equal(0))
@@ -111,4 +113,21 @@ func TestWhatIsRenderedForACacheIsServedByUsAndByAStockRegistry(t *testing.T) {
 			pull(t, "http://"+address, "v2", stocks)
 		})
 	}
+}
+
+// withoutTLS copies a configuration.
+func withoutTLS(t *testing.T, path, dir string) string {
+	t.Helper()
+	g := NewWithT(t)
+	content, err := os.ReadFile(filepath.Clean(path))
+	g.Expect(err).NotTo(HaveOccurred())
+	config := map[string]any{}
+	g.Expect(yaml.Unmarshal(content, &config)).To(Succeed())
+	g.Expect(config).To(HaveKey("http"))
+	delete(config["http"].(map[string]any), "tls")
+	content, err = yaml.Marshal(config)
+	g.Expect(err).NotTo(HaveOccurred())
+	copied := filepath.Join(dir, "rendered.yml")
+	g.Expect(os.WriteFile(copied, content, 0o600)).To(Succeed())
+	return copied
 }
