@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 	"github.com/vincent-petithory/dataurl"
@@ -59,6 +60,9 @@ func strictly[T any](g *WithT, object *unstructured.Unstructured) *T {
 	return into
 }
 
+// forgetTimeout is short: no node here has a kubelet, so none ever says that it has forgotten the caches.
+const forgetTimeout = 3 * time.Second
+
 const unitPath = "/etc/systemd/system/" + payload.UnitName
 
 func TestTheContentFromTemplateIsValid(t *testing.T) {
@@ -90,7 +94,7 @@ func TestTheContentFromTemplateIsValid(t *testing.T) {
 func TestMachinesTakeThePayloadByReferenceWithoutTheWebhook(t *testing.T) {
 	g := NewWithT(t)
 	mgr := env.NewManager(t, env.WithoutWebhook)
-	g.Expect(controllers.SetupWithManager(t.Context(), mgr, controllers.Options{RegistryCacheConcurrency: 1, ClusterCacheConcurrency: 1})).To(Succeed())
+	g.Expect(controllers.SetupWithManager(t.Context(), mgr, controllers.Options{RegistryCacheConcurrency: 1, ClusterCacheConcurrency: 1, NodeForgetTimeout: forgetTimeout})).To(Succeed())
 	env.Start(t, mgr, true)
 	env.StartCAPI(t)
 	namespace := env.CreateNamespace(t)
