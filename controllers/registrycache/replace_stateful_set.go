@@ -36,11 +36,12 @@ func immutable(err error) bool {
 // been told of yet: it begins empty. The error is errReplaced if all went well.
 func (r *Reconciler) replaceStatefulSet(ctx context.Context, s *scope, wanted *appsv1.StatefulSet) error {
 	live := &appsv1.StatefulSet{}
-	if err := s.target.Live.Get(ctx, client.ObjectKeyFromObject(wanted), live); err != nil {
-		return errors.Join(errReplaced, client.IgnoreNotFound(err))
-	}
-	if !live.DeletionTimestamp.IsZero() {
+	err := s.target.Live.Get(ctx, client.ObjectKeyFromObject(wanted), live)
+	if apierrors.IsNotFound(err) || err == nil && !live.DeletionTimestamp.IsZero() {
 		return errReplaced
+	}
+	if err != nil {
+		return fmt.Errorf("looking at StatefulSet %s: %w", wanted.Name, err)
 	}
 	propagation, store := metav1.DeletePropagationOrphan, "its store stays"
 	if !sameStore(live, wanted) {
@@ -49,7 +50,7 @@ func (r *Reconciler) replaceStatefulSet(ctx context.Context, s *scope, wanted *a
 			return err
 		}
 	}
-	err := s.target.Client.Delete(ctx, live, client.PropagationPolicy(propagation), client.Preconditions{UID: &live.UID, ResourceVersion: &live.ResourceVersion})
+	err = s.target.Client.Delete(ctx, live, client.PropagationPolicy(propagation), client.Preconditions{UID: &live.UID, ResourceVersion: &live.ResourceVersion})
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return errReplaced
 	}
