@@ -62,6 +62,7 @@ func TestABadConfigurationIsRefusedWithFieldValueAndWhatIsAccepted(t *testing.T)
 		"certificates from Let's Encrypt":  {`":5000"`, `":5000", tls: {letsencrypt: {cachefile: a}}`, []string{"http.tls.letsencrypt", "accepted"}},
 		"a path before the API":            {`":5000"`, `":5000", prefix: /cache`, []string{"http.prefix", `"/cache"`, "accepted"}},
 		"an unknown field of ours":         {"version: 0.1", "version: 0.1\npullthrough: {upstreams: {}}", []string{"pullthrough", "upstreams", "accepted"}},
+		"an unknown field of http":         {"version: 0.1", "version: 0.1\npullthrough: {http: {plain: true}}", []string{"pullthrough", "plain", "accepted"}},
 		"a watermark above the disk":       {"version: 0.1", "version: 0.1\npullthrough: {storage: {highwatermarkpercent: 101}}", []string{"pullthrough.storage.highwatermarkpercent", "101", "accepted"}},
 		"watermarks the wrong way round":   {"version: 0.1", "version: 0.1\npullthrough: {storage: {lowwatermarkpercent: 85}}", []string{"pullthrough.storage.lowwatermarkpercent", "85", "accepted"}},
 		"a negative size":                  {"version: 0.1", "version: 0.1\npullthrough: {storage: {maxsize: -1}}", []string{"pullthrough.storage.maxsize", "-1", "accepted"}},

@@ -67,6 +67,8 @@ type settings struct {
 	remoteURL, ttl    string
 	revalidateAfter   string
 	upstream, storage map[string]any // sections of pullthrough
+	tls               map[string]any // section of http
+	cleartext         bool
 }
 
 func writeConfig(t *testing.T, dir string, s settings) string {
@@ -88,6 +90,10 @@ func writeConfig(t *testing.T, dir string, s settings) string {
 		"pullthrough": map[string]any{
 			"revalidateafter": cmp.Or(s.revalidateAfter, "0s"), "upstream": s.upstream, "storage": s.storage,
 		},
+	}
+	if s.tls != nil {
+		config["http"].(map[string]any)["tls"] = s.tls
+		config["pullthrough"].(map[string]any)["http"] = map[string]any{"cleartext": s.cleartext}
 	}
 	content, err := yaml.Marshal(config)
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())

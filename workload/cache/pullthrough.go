@@ -22,8 +22,15 @@ const defaultTTL = 7 * 24 * time.Hour
 type Pullthrough struct {
 	// RevalidateAfter is how long a tag is answered from the store before the upstream is asked again; 0 asks on each pull.
 	RevalidateAfter time.Duration   `yaml:"revalidateafter"`
+	HTTP            HTTPSection     `yaml:"http"`
 	Upstream        UpstreamSection `yaml:"upstream"`
 	Storage         StorageSection  `yaml:"storage"`
+}
+
+// HTTPSection says how clients are answered.
+type HTTPSection struct {
+	// Cleartext answers plain HTTP too, on the address that serves TLS.
+	Cleartext bool `yaml:"cleartext"`
 }
 
 // UpstreamSection says how the upstream is asked. Files are read again when they change.

@@ -28,7 +28,7 @@ func Run(ctx context.Context, config *Config, upstream string) error {
 	if err := configureLogging(config.Log); err != nil {
 		return fmt.Errorf("configuring the log: %w", err)
 	}
-	failed := make(chan error, 2)
+	failed := make(chan error, 3)
 
 	// First, so that liveness is answered while a large store is read.
 	debug, err := serveDebug(config.HTTP.Debug, failed)
@@ -41,7 +41,7 @@ func Run(ctx context.Context, config *Config, upstream string) error {
 	if err != nil {
 		return fmt.Errorf("starting the cache of %s: %w", config.Proxy.RemoteURL, err)
 	}
-	registry, err := serveRegistry(config.Configuration, handler(config, upstream, e.pulls, e.app), failed)
+	registry, err := serveRegistry(config, handler(config, upstream, e.pulls, e.app), failed)
 	if err != nil {
 		return errors.Join(err, e.stop(0))
 	}
@@ -63,22 +63,22 @@ func serveDebug(config configuration.Debug, failed chan<- error) (*http.Server, 
 	if err != nil {
 		return nil, fmt.Errorf("listening on http.debug.addr %q: %w", config.Addr, err)
 	}
-	serve(server, socket, "debug", failed)
+	serve(server, "debug", failed, socket)
 	return server, nil
 }
 
-func serveRegistry(config *configuration.Configuration, handler http.Handler, failed chan<- error) (*http.Server, error) {
+func serveRegistry(config *Config, handler http.Handler, failed chan<- error) (*http.Server, error) {
 	socket, err := listener.NewListener(config.HTTP.Net, config.HTTP.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("listening on http.addr %q: %w", config.HTTP.Addr, err)
 	}
-	socket, err = withTLS(socket, config.HTTP)
+	sockets, err := listeners(socket, config)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, socket.Close())
 	}
 	server := newServer(handler)
 	server.Protocols = cleartextProtocols(config.HTTP)
-	serve(server, socket, "registry", failed)
+	serve(server, "registry", failed, sockets...)
 	return server, nil
 }
 
@@ -103,13 +103,16 @@ func cleartextProtocols(config configuration.HTTP) *http.Protocols {
 	return protocols
 }
 
-func serve(server *http.Server, socket net.Listener, name string, failed chan<- error) {
-	logrus.WithFields(logrus.Fields{"server": name, "address": socket.Addr().String()}).Info("listening")
-	go func() {
-		if err := server.Serve(socket); !errors.Is(err, http.ErrServerClosed) {
-			failed <- fmt.Errorf("serving %s: %w", name, err)
-		}
-	}()
+// serve answers on all sockets of one address until the server is closed.
+func serve(server *http.Server, name string, failed chan<- error, sockets ...net.Listener) {
+	logrus.WithFields(logrus.Fields{"server": name, "address": sockets[0].Addr().String()}).Info("listening")
+	for _, socket := range sockets {
+		go func() {
+			if err := server.Serve(socket); !errors.Is(err, http.ErrServerClosed) {
+				failed <- fmt.Errorf("serving %s: %w", name, err)
+			}
+		}()
+	}
 }
 
 func drain(registry *http.Server, e *engine, timeout time.Duration) error {

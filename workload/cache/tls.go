@@ -31,22 +31,28 @@ func checkTLS(config *configuration.Configuration) error {
 	return nil
 }
 
-// withTLS wraps the listener when the configuration names a certificate.
-func withTLS(listener net.Listener, config configuration.HTTP) (net.Listener, error) {
-	if config.TLS.Certificate == "" {
-		return listener, nil
+// listeners are those that a server has to serve for one address: the one given, or TLS on it when the configuration names a
+// certificate, or both side by side if pullthrough.http.cleartext says so.
+func listeners(socket net.Listener, config *Config) ([]net.Listener, error) {
+	if config.HTTP.TLS.Certificate == "" {
+		return []net.Listener{socket}, nil
 	}
-	certificate, err := tls.LoadX509KeyPair(config.TLS.Certificate, config.TLS.Key)
+	pair, err := loadKeyPair(config.HTTP.TLS.Certificate, config.HTTP.TLS.Key)
 	if err != nil {
-		return nil, fmt.Errorf("loading http.tls.certificate %q and http.tls.key %q: %w", config.TLS.Certificate, config.TLS.Key, err)
+		return nil, err
 	}
 	protocols := []string{"h2", "http/1.1"}
-	if config.HTTP2.Disabled {
+	if config.HTTP.HTTP2.Disabled {
 		protocols = protocols[1:]
 	}
-	return tls.NewListener(listener, &tls.Config{
-		MinVersion:   tlsVersions[config.TLS.MinimumTLS],
-		Certificates: []tls.Certificate{certificate},
-		NextProtos:   protocols,
-	}), nil
+	settings := &tls.Config{
+		MinVersion:     tlsVersions[config.HTTP.TLS.MinimumTLS],
+		GetCertificate: pair.get,
+		NextProtos:     protocols,
+	}
+	if !config.Pullthrough.HTTP.Cleartext {
+		return []net.Listener{tls.NewListener(socket, settings)}, nil
+	}
+	secret, plain := split(socket)
+	return []net.Listener{tls.NewListener(secret, settings), plain}, nil
 }
