@@ -69,6 +69,7 @@ type tagConfig struct {
 type httpConfig struct {
 	Addr         string              `yaml:"addr"`
 	DrainTimeout string              `yaml:"draintimeout"`
+	TLS          *tlsConfig          `yaml:"tls,omitempty"`
 	Headers      map[string][]string `yaml:"headers"`
 	Debug        debugConfig         `yaml:"debug"`
 }
@@ -112,6 +113,7 @@ func configFile(v Values) ([]byte, error) {
 		HTTP: httpConfig{
 			Addr:         portAddr(RegistryPort),
 			DrainTimeout: drainTimeout.String(),
+			TLS:          tlsSection(v),
 			Headers:      map[string][]string{"X-Content-Type-Options": {"nosniff"}},
 			Debug:        debugConfig{Addr: portAddr(DebugPort), Prometheus: enabledConfig{Enabled: true}},
 		},

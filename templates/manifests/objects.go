@@ -41,6 +41,10 @@ type Values struct {
 	ClusterIP string
 	// Image is the workload image of this project or that of a stock distribution registry.
 	Image string
+	// Stock says that Image may be another than ours: it may serve TLS or plain HTTP, not both, and read its certificate once.
+	Stock bool
+	// TLS says that nodes reach the cache by TLS.
+	TLS bool
 	// Volume holds the store; what is not set has the default of the API.
 	Volume addonsv1.Volume
 	// TTL is how long a blob is kept after it was pulled; 0 is for ever.
@@ -64,7 +68,7 @@ type Values struct {
 // Objects returns the objects of one cache, with TypeMeta set, in the order in which they are to be applied: the
 // Namespace unless every cluster has it, the Secret with the configuration, the Service, the NetworkPolicy, a PodDisruptionBudget
 // if there are several Pods, the StatefulSet. The Namespace does not match Selector: it may hold what others put there, so it
-// is never removed.
+// is never removed. If v is Certified, CertificateSecret has to be there before the StatefulSet.
 //
 // It fails on a ClusterIP that is no address and on a volume type that the API does not have.
 func Objects(v Values) ([]client.Object, error) {

@@ -38,6 +38,7 @@ func dockerHub() manifests.Values {
 		ClusterIP: "10.128.0.250",
 		Image:     "capi-registry-cache/workload:dev",
 		TTL:       168 * time.Hour,
+		TLS:       true,
 	}
 }
 
@@ -54,6 +55,7 @@ var goldens = map[string]manifests.Values{
 	"storage-class-no-ttl": with(withStorageClass),
 	"empty-dir-resources":  with(withEmptyDir),
 	"all-options":          with(withAll),
+	"stock-tls":            with(func(v *manifests.Values) { v.Image, v.Stock = "registry:3", true }),
 }
 
 func withStorageClass(v *manifests.Values) {
@@ -66,7 +68,7 @@ func withStorageClass(v *manifests.Values) {
 }
 
 func withEmptyDir(v *manifests.Values) {
-	v.Image = "registry:3"
+	v.Image, v.Stock, v.TLS = "registry:3", true, false
 	v.Volume = addonsv1.Volume{Type: addonsv1.EmptyDirVolume, Size: new(resource.MustParse("5Gi"))}
 	v.Resources = &corev1.ResourceRequirements{
 		Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1Gi")},

@@ -11,10 +11,16 @@ const (
 	watermarkGap = 5
 )
 
-// pullthroughConfig is the section of the file that only our image knows (docs/cache.md); a stock registry reads past it.
+// pullthroughConfig is the section of the file that only our image knows (docs/cache.md).
 type pullthroughConfig struct {
+	HTTP            httpOptions `yaml:"http"`
 	RevalidateAfter string      `yaml:"revalidateafter"`
 	Storage         storeLimits `yaml:"storage"`
+}
+
+// httpOptions: with Cleartext plain HTTP is answered beside TLS.
+type httpOptions struct {
+	Cleartext bool `yaml:"cleartext"`
 }
 
 type storeLimits struct {
@@ -23,12 +29,14 @@ type storeLimits struct {
 	LowWatermarkPercent  int32 `yaml:"lowwatermarkpercent"`
 }
 
+// pullthrough is there for a stock registry too, which reads past it: the image may be ours by another name.
 func pullthrough(v Values) pullthroughConfig {
 	high := v.HighWatermarkPercent
 	if high == 0 {
 		high = defaultHighWatermark
 	}
 	return pullthroughConfig{
+		HTTP:            httpOptions{Cleartext: v.Certified()},
 		RevalidateAfter: v.RevalidateAfter.String(),
 		Storage:         storeLimits{MaxSize: maxSize(v), HighWatermarkPercent: high, LowWatermarkPercent: high - watermarkGap},
 	}

@@ -70,7 +70,7 @@ func podTemplate(v Values, configHash string) corev1.PodTemplateSpec {
 				ConfigHashAnnotation:        configHash,
 			},
 		},
-		Spec: corev1.PodSpec{
+		Spec: withCertificate(v, corev1.PodSpec{
 			AutomountServiceAccountToken: new(false),
 			// The variables of a Service named registry-… would be read as REGISTRY_… configuration.
 			EnableServiceLinks:            new(false),
@@ -82,7 +82,7 @@ func podTemplate(v Values, configHash string) corev1.PodTemplateSpec {
 			Tolerations:                   v.Tolerations,
 			TopologySpreadConstraints:     spread(v),
 			Volumes:                       []corev1.Volume{configSecretVolume(v)},
-		},
+		}),
 	}
 }
 
@@ -118,7 +118,7 @@ func container(v Values) corev1.Container {
 		// A volume that fails makes a cache unready; a restart would not mend it. A stock registry listens only after it has
 		// reached its upstream, for which a dial may take 30 s.
 		LivenessProbe:            probe(corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromString(debugPortName)}}, 10, 6),
-		ReadinessProbe:           probe(corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/v2/", Port: intstr.FromString(registryPortName)}}, 5, 3),
+		ReadinessProbe:           probe(ready(v), 5, 3),
 		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
 		SecurityContext: &corev1.SecurityContext{
 			AllowPrivilegeEscalation: new(false),
