@@ -219,6 +219,8 @@ func (o *options) addControllerFlags(fs *pflag.FlagSet) {
 	fs.IntVar(&o.controllers.RegistryCacheConcurrency, "registrycache-concurrency", 10, "Number of RegistryCaches to process simultaneously.")
 	fs.DurationVar(&o.controllers.NodeForgetTimeout, "node-forget-timeout", controllers.DefaultNodeForgetTimeout,
 		"How long a removed cache is kept for nodes that have not forgotten it, such as those that are not ready.")
+	fs.DurationVar(&o.controllers.CertificateOverlap, "certificate-overlap", controllers.DefaultCertificateOverlap,
+		"How long nodes go on to trust the certificate authority that was replaced, after the caches got certificates of the new one.")
 	fs.DurationVar(&o.controllers.UnreachableDeletionTimeout, "unreachable-deletion-timeout", controllers.DefaultUnreachableDeletionTimeout,
 		"Time that a deleted RegistryCache waits for a workload cluster that cannot be reached, before its objects there are given up.")
 	o.controllers.BootstrapData.AddFlags(fs)

@@ -9,11 +9,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 
 	"github.com/capi-registry-cache/capi-registry-cache/bootstrap"
 	"github.com/capi-registry-cache/capi-registry-cache/bootstrap/payload"
+	"github.com/capi-registry-cache/capi-registry-cache/controllers/registrycache/authority"
 )
 
 var values = payload.Values{Caches: []payload.Cache{{Upstream: "docker.io", Endpoint: "http://10.128.0.250:5000"}}}
@@ -95,10 +97,11 @@ func TestInject_passes_data_through_when_the_values_do_not_serve(t *testing.T) {
 	}
 }
 
-// fourCaches are more than most clusters have.
+// fourCaches are more than most clusters have, with a certificate authority as the controller makes it.
 func fourCaches(g *WithT) payload.Values {
-	ca, err := os.ReadFile("payload/testdata/ca.crt")
+	made, err := authority.New(time.Now())
 	g.Expect(err).NotTo(HaveOccurred())
+	ca := authority.Bundle{made.Certificate}.PEM()
 	var v payload.Values
 	for i, upstream := range []string{"docker.io", "quay.io", "registry.k8s.io", "ghcr.io"} {
 		v.Caches = append(v.Caches, payload.Cache{Upstream: upstream, Endpoint: fmt.Sprintf("https://10.128.0.%d:5000", 250-i), CA: ca})

@@ -31,6 +31,10 @@ const (
 	// DefaultNodeForgetTimeout is used if Options.NodeForgetTimeout is 0.
 	DefaultNodeForgetTimeout = 5 * time.Minute
 
+	// DefaultCertificateOverlap is used if Options.CertificateOverlap is 0. A Secret that changed is in a running Pod after two minutes at
+	// most, as kubelet has its defaults.
+	DefaultCertificateOverlap = 10 * time.Minute
+
 	// reportTimeout bounds the question to one Pod; there may be ten of them in a reconcile.
 	reportTimeout = 2 * time.Second
 )
@@ -55,6 +59,8 @@ type Options struct {
 	BootstrapData webhooks.Limits
 	// NodeForgetTimeout is how long a removed cache is kept for nodes that have not forgotten it.
 	NodeForgetTimeout time.Duration
+	// CertificateOverlap is how long nodes go on to trust a certificate authority after the last certificate of it was replaced.
+	CertificateOverlap time.Duration
 	// SecretClient reads the kubeconfigs of workload clusters. The default reads from the cache of the manager.
 	SecretClient client.Reader
 }
@@ -75,6 +81,7 @@ func SetupWithManager(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		WatchFilterValue:           o.WatchFilterValue,
 		UnreachableDeletionTimeout: o.UnreachableDeletionTimeout,
 		NodeForgetTimeout:          o.NodeForgetTimeout,
+		CertificateOverlap:         o.CertificateOverlap,
 	}
 	if err := reconciler.SetupWithManager(ctx, mgr, controller.Options{MaxConcurrentReconciles: o.RegistryCacheConcurrency}); err != nil {
 		return err
@@ -88,6 +95,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.NodeForgetTimeout == 0 {
 		o.NodeForgetTimeout = DefaultNodeForgetTimeout
+	}
+	if o.CertificateOverlap == 0 {
+		o.CertificateOverlap = DefaultCertificateOverlap
 	}
 	if o.BootstrapData.MaxBytes == 0 {
 		o.BootstrapData.MaxBytes = webhooks.DefaultMaxBytes

@@ -60,7 +60,7 @@ func TestACacheRunsInAClusterThatCAPIsClusterCacheConnects(t *testing.T) {
 		return func() error { return env.Client.Get(t.Context(), client.ObjectKeyFromObject(obj), obj) }
 	}
 	g.Eventually(func() []addonsv1.CacheStatus { _ = get(rc)(); return rc.Status.Caches }).
-		Should(ConsistOf(HaveField("Endpoint", "http://10.0.0.16:5000")), "before the infrastructure is there")
+		Should(ConsistOf(HaveField("Endpoint", "https://10.0.0.16:5000")), "before the infrastructure is there")
 
 	env.MarkProvisioned(t, cluster)
 	in := metav1.ObjectMeta{Namespace: rc.Spec.Namespace, Name: "registry-docker-io"}

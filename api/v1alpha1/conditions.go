@@ -39,6 +39,20 @@ const (
 )
 
 const (
+	// CertificatesValidCondition is true when every cache that needs a certificate has one that nodes trust.
+	CertificatesValidCondition = "CertificatesValid"
+
+	// CertificatesValidReason means that every certificate is valid, and that none is overdue.
+	CertificatesValidReason = "Valid"
+	// AuthorityRejectedReason means that the Secret of the Cluster's authority is somebody else's, cannot be used, or cannot be written.
+	AuthorityRejectedReason = "AuthorityRejected"
+	// CertificateNotIssuedReason means that at least one cache has no certificate.
+	CertificateNotIssuedReason = "NotIssued"
+	// CertificateOverdueReason means that a certificate should have been renewed some time ago.
+	CertificateOverdueReason = "Overdue"
+)
+
+const (
 	// NodePayloadPublishedCondition is true when the Secret that bootstrap templates may name holds the addresses of the caches.
 	NodePayloadPublishedCondition = "NodePayloadPublished"
 

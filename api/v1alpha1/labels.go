@@ -25,4 +25,8 @@ const (
 
 	// UpstreamAnnotation names the upstream of the cache that an object belongs to, as the spec gives it.
 	UpstreamAnnotation = "addons.cluster.x-k8s.io/registry-cache-upstream"
+
+	// RotateCAAnnotation on a RegistryCache asks for a new certificate authority; each value asks once. On the Secret of the authority it
+	// is the value that was heeded.
+	RotateCAAnnotation = "addons.cluster.x-k8s.io/registry-cache-rotate-ca"
 )

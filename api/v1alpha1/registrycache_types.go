@@ -172,16 +172,16 @@ type Proxy struct {
 type TLSMode string
 
 const (
-	// TLSEnabled serves TLS, with certificates of a CA that belongs to the Cluster.
+	// TLSEnabled lets nodes use TLS, with certificates of an authority that belongs to the Cluster.
 	TLSEnabled TLSMode = "Enabled"
-	// TLSDisabled serves plain HTTP.
+	// TLSDisabled lets nodes use plain HTTP.
 	TLSDisabled TLSMode = "Disabled"
 )
 
 // TLS says how nodes and a cache talk to each other.
 type TLS struct {
-	// mode is Enabled or Disabled. Enabled serves TLS with a certificate of a CA that belongs to the Cluster and that nodes trust for
-	// the cache only. Disabled serves plain HTTP.
+	// mode is Enabled or Disabled, and may change at any time. Enabled lets nodes reach the cache by TLS, with a certificate of an authority
+	// that belongs to the Cluster and that they trust for its caches only. Disabled lets them use plain HTTP.
 	// +optional
 	// +kubebuilder:default=Enabled
 	Mode TLSMode `json:"mode,omitempty"`
@@ -335,7 +335,7 @@ const (
 
 // RegistryCacheStatus is what the controller knows of the caches of a Cluster.
 type RegistryCacheStatus struct {
-	// conditions are Ready, AddressesAllocated, CachesAvailable, NodePayloadPublished, NodesConfigured and Paused.
+	// conditions are Ready, AddressesAllocated, CertificatesValid, CachesAvailable, NodePayloadPublished, NodesConfigured and Paused.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -348,6 +348,12 @@ type RegistryCacheStatus struct {
 	// +listMapKey=upstream
 	// +kubebuilder:validation:MaxItems=64
 	Caches []CacheStatus `json:"caches,omitempty"`
+
+	// caBundle holds the certificates, in PEM, that nodes trust for caches that serve TLS: that of the Cluster's authority, and while it is
+	// being replaced that of the one before.
+	// +optional
+	// +kubebuilder:validation:MaxLength=16384
+	CABundle []byte `json:"caBundle,omitempty"`
 
 	// nodes counts the nodes of the Cluster. It is not set before nodes report.
 	// +optional
@@ -370,7 +376,8 @@ type CacheStatus struct {
 	// +optional
 	ServiceName string `json:"serviceName,omitempty"`
 
-	// endpoint is the URL at which nodes reach the cache. Once set it does not change while the cache lives.
+	// endpoint is the URL at which nodes reach the cache: https or http, as tls.mode says, and an address that does not change while the
+	// cache lives.
 	// +optional
 	Endpoint string `json:"endpoint,omitempty"`
 

@@ -3,6 +3,8 @@
 package nodepayload
 
 import (
+	"strings"
+
 	"github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
 	"github.com/capi-registry-cache/capi-registry-cache/bootstrap/payload"
 )
@@ -21,16 +23,21 @@ func Archive(rc *v1alpha1.RegistryCache) ([]byte, error) {
 	return payload.Archive(files)
 }
 
-// Values are the caches that have an address, whether or not they already run. There are none if rc is nil or is being
-// deleted.
+// Values are the caches that have an address, whether or not they already run, but not one that serves TLS while nobody knows what nodes
+// are to trust. There are none if rc is nil or is being deleted.
 func Values(rc *v1alpha1.RegistryCache) payload.Values {
 	if rc == nil || !rc.DeletionTimestamp.IsZero() {
 		return payload.Values{}
 	}
 	values := payload.Values{CertsDir: rc.Spec.Nodes.CertsDir}
 	for _, c := range rc.Status.Caches {
-		if c.Endpoint != "" {
-			values.Caches = append(values.Caches, payload.Cache{Upstream: c.Upstream, Endpoint: c.Endpoint})
+		cache := payload.Cache{Upstream: c.Upstream, Endpoint: c.Endpoint}
+		secure := strings.HasPrefix(c.Endpoint, "https://")
+		if secure {
+			cache.CA = rc.Status.CABundle
+		}
+		if c.Endpoint != "" && (len(cache.CA) > 0 || !secure) {
+			values.Caches = append(values.Caches, cache)
 		}
 	}
 	return values

@@ -1,13 +1,16 @@
 package registrycache
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -18,6 +21,7 @@ import (
 
 	addonsv1 "github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
 	"github.com/capi-registry-cache/capi-registry-cache/controllers/registrycache/address"
+	"github.com/capi-registry-cache/capi-registry-cache/controllers/registrycache/authority"
 	"github.com/capi-registry-cache/capi-registry-cache/templates/manifests"
 )
 
@@ -46,7 +50,7 @@ func (r *Reconciler) allocateAddresses(ctx context.Context, s *scope) (ctrl.Resu
 			serviceCIDRField + " is not set; the API server of the workload cluster assigns the addresses once it is connected"}
 		return ctrl.Result{}, r.writeCaches(ctx, s, before)
 	}
-	chosen, err := choose(*band, s.cache.Status.Caches, inUse(before.Status.Caches))
+	chosen, err := choose(*band, s.cache, inUse(before.Status.Caches))
 	if err != nil {
 		s.addressing = addressFact{addonsv1.AddressesExhaustedReason, fmt.Sprintf("%s: %v", serviceCIDRField, err)}
 	}
@@ -59,7 +63,8 @@ func (r *Reconciler) allocateAddresses(ctx context.Context, s *scope) (ctrl.Resu
 	return ctrl.Result{}, nil
 }
 
-// Allocate fills in the status of rc as the controller would, without writing it. An error says why caches have no address.
+// Allocate fills in the status of rc as the controller would, without writing it; an authority that is not there yet is one that nobody
+// keeps. An error says why caches have no address.
 func Allocate(cluster *clusterv1.Cluster, rc *addonsv1.RegistryCache) error {
 	used := inUse(rc.Status.Caches)
 	rc.Status.Caches = entries(rc)
@@ -67,9 +72,17 @@ func Allocate(cluster *clusterv1.Cluster, rc *addonsv1.RegistryCache) error {
 	if err != nil || band == nil {
 		return err
 	}
-	if _, err := choose(*band, rc.Status.Caches, used); err != nil {
+	if _, err := choose(*band, rc, used); err != nil {
 		return fmt.Errorf("%s: %w", serviceCIDRField, err)
 	}
+	if len(rc.Status.CABundle) > 0 {
+		return nil
+	}
+	ca, err := authority.New(time.Now())
+	if err != nil {
+		return err
+	}
+	rc.Status.CABundle = authority.Bundle{ca.Certificate}.PEM()
 	return nil
 }
 
@@ -85,14 +98,18 @@ func entries(rc *addonsv1.RegistryCache) []addonsv1.CacheStatus {
 		entry.Upstream = cache.Upstream
 		entry.ServiceName = manifests.ServiceName(cache.Upstream)
 		entry.RemoteURL = manifests.RemoteURL(cache)
+		if addr, err := addressOf(entry.Endpoint); err == nil {
+			entry.Endpoint = endpoint(rc, cache.Upstream, addr)
+		}
 		wanted = append(wanted, entry)
 	}
 	return wanted
 }
 
 // choose fills in the endpoints that are missing and returns the upstreams that got one. used grows by each.
-func choose(band address.Band, entries []addonsv1.CacheStatus, used map[netip.Addr]bool) ([]string, error) {
+func choose(band address.Band, rc *addonsv1.RegistryCache, used map[netip.Addr]bool) ([]string, error) {
 	var chosen []string
+	entries := rc.Status.Caches
 	for i := range entries {
 		if entries[i].Endpoint != "" {
 			continue
@@ -102,7 +119,7 @@ func choose(band address.Band, entries []addonsv1.CacheStatus, used map[netip.Ad
 			return chosen, err
 		}
 		used[addr] = true
-		entries[i].Endpoint = endpoint(addr)
+		entries[i].Endpoint = endpoint(rc, entries[i].Upstream, addr)
 		chosen = append(chosen, entries[i].Upstream)
 	}
 	return chosen, nil
@@ -128,14 +145,14 @@ func serviceBand(cluster *clusterv1.Cluster) (*address.Band, error) {
 	return &band, nil
 }
 
-// writeCaches writes status.caches now if it changed against before.
+// writeCaches writes status.caches and status.caBundle now if they changed against before.
 func (r *Reconciler) writeCaches(ctx context.Context, s *scope, before *addonsv1.RegistryCache) error {
-	if equality.Semantic.DeepEqual(before.Status.Caches, s.cache.Status.Caches) {
+	if equality.Semantic.DeepEqual(before.Status.Caches, s.cache.Status.Caches) && bytes.Equal(before.Status.CABundle, s.cache.Status.CABundle) {
 		return nil
 	}
 	written := s.cache.DeepCopy()
 	if err := r.Client.Status().Patch(ctx, written, client.MergeFrom(before)); err != nil {
-		return fmt.Errorf("writing addresses to the status: %w", err)
+		return fmt.Errorf("writing what nodes are told to the status: %w", err)
 	}
 	// The answer may hold a newer spec, which is that of the next reconcile.
 	s.cache.ResourceVersion = written.ResourceVersion
@@ -155,9 +172,21 @@ func inUse(entries []addonsv1.CacheStatus) map[netip.Addr]bool {
 	return used
 }
 
-// endpoint is the URL of a cache with this address.
-func endpoint(addr netip.Addr) string {
-	return (&url.URL{Scheme: "http", Host: net.JoinHostPort(addr.String(), strconv.Itoa(manifests.RegistryPort))}).String()
+// scheme is that by which nodes reach a cache.
+func scheme(cache addonsv1.Cache) string {
+	if cache.TLS.Mode == addonsv1.TLSDisabled {
+		return "http"
+	}
+	return "https"
+}
+
+// endpoint is the URL of the cache of an upstream with this address.
+func endpoint(rc *addonsv1.RegistryCache, upstream string, addr netip.Addr) string {
+	i := slices.IndexFunc(rc.Spec.Caches, func(c addonsv1.Cache) bool { return c.Upstream == upstream })
+	if i < 0 {
+		return ""
+	}
+	return (&url.URL{Scheme: scheme(rc.Spec.Caches[i]), Host: net.JoinHostPort(addr.String(), strconv.Itoa(manifests.RegistryPort))}).String()
 }
 
 // addressOf is the reverse of endpoint.

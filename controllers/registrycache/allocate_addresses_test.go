@@ -59,7 +59,7 @@ func TestAnAddressIsKeptWhileTheCacheLives(t *testing.T) {
 		}
 		used := inUse(rc.Status.Caches)
 		rc.Status.Caches = entries(rc)
-		_, err := choose(band, rc.Status.Caches, used)
+		_, err := choose(band, rc, used)
 		g.Expect(err).NotTo(HaveOccurred())
 		endpoints := map[string]string{}
 		for _, entry := range rc.Status.Caches {
@@ -67,27 +67,44 @@ func TestAnAddressIsKeptWhileTheCacheLives(t *testing.T) {
 		}
 		return endpoints
 	}
-	g.Expect(allocate("docker.io", "quay.io")).To(Equal(map[string]string{"docker.io": "http://10.96.1.0:5000", "quay.io": "http://10.96.0.255:5000"}))
+	g.Expect(allocate("docker.io", "quay.io")).To(Equal(map[string]string{"docker.io": "https://10.96.1.0:5000", "quay.io": "https://10.96.0.255:5000"}))
 	g.Expect(allocate("ghcr.io", "quay.io", "docker.io")).To(Equal(map[string]string{
-		"docker.io": "http://10.96.1.0:5000", "quay.io": "http://10.96.0.255:5000", "ghcr.io": "http://10.96.0.254:5000",
+		"docker.io": "https://10.96.1.0:5000", "quay.io": "https://10.96.0.255:5000", "ghcr.io": "https://10.96.0.254:5000",
 	}))
 	g.Expect(allocate("registry.k8s.io", "quay.io", "ghcr.io")).To(Equal(map[string]string{
-		"quay.io": "http://10.96.0.255:5000", "ghcr.io": "http://10.96.0.254:5000", "registry.k8s.io": "http://10.96.0.253:5000",
+		"quay.io": "https://10.96.0.255:5000", "ghcr.io": "https://10.96.0.254:5000", "registry.k8s.io": "https://10.96.0.253:5000",
 	}), "the address of a cache that leaves is not given away in the same breath")
 	g.Expect(rc.Status.Caches[0].ServiceName).To(Equal("registry-registry-k8s-io"))
 	g.Expect(rc.Status.Caches[0].RemoteURL).To(Equal("https://registry.k8s.io"))
 }
 
 func TestEndpointAndAddressOfAreReverse(t *testing.T) {
-	for addr, want := range map[string]string{"10.96.1.0": "http://10.96.1.0:5000", "fd00:10:96::100": "http://[fd00:10:96::100]:5000"} {
+	rc := &addonsv1.RegistryCache{}
+	rc.Spec.Caches = []addonsv1.Cache{{Upstream: "docker.io"}, {Upstream: "quay.io", TLS: addonsv1.TLS{Mode: addonsv1.TLSDisabled}}}
+	for addr, want := range map[string]string{"10.96.1.0": "10.96.1.0:5000", "fd00:10:96::100": "[fd00:10:96::100]:5000"} {
 		g := NewWithT(t)
-		g.Expect(endpoint(netip.MustParseAddr(addr))).To(Equal(want))
-		back, err := addressOf(want)
-		g.Expect(err).NotTo(HaveOccurred())
-		g.Expect(back.String()).To(Equal(addr))
+		g.Expect(endpoint(rc, "docker.io", netip.MustParseAddr(addr))).To(Equal("https://" + want))
+		g.Expect(endpoint(rc, "quay.io", netip.MustParseAddr(addr))).To(Equal("http://" + want))
+		for _, scheme := range []string{"http://", "https://"} {
+			back, err := addressOf(scheme + want)
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(back.String()).To(Equal(addr))
+		}
 	}
 	for _, broken := range []string{"", "http://", "http://name:5000", "::"} {
 		_, err := addressOf(broken)
 		NewWithT(t).Expect(err).To(HaveOccurred(), broken)
 	}
+}
+
+func TestTheModeOfTLSChangesTheSchemeAndNotTheAddress(t *testing.T) {
+	g := NewWithT(t)
+	rc := &addonsv1.RegistryCache{}
+	rc.Spec.Caches = []addonsv1.Cache{{Upstream: "docker.io"}}
+	rc.Status.Caches = []addonsv1.CacheStatus{{Upstream: "docker.io", Endpoint: "https://10.96.1.0:5000"}}
+	rc.Spec.Caches[0].TLS.Mode = addonsv1.TLSDisabled
+	rc.Status.Caches = entries(rc)
+	g.Expect(rc.Status.Caches[0].Endpoint).To(Equal("http://10.96.1.0:5000"))
+	rc.Spec.Caches[0].TLS.Mode = addonsv1.TLSEnabled
+	g.Expect(entries(rc)[0].Endpoint).To(Equal("https://10.96.1.0:5000"))
 }

@@ -63,6 +63,11 @@ func (r *Reconciler) applyObjects(ctx context.Context, s *scope, cache addonsv1.
 	}
 	created := false
 	for _, obj := range objects {
+		if set, ok := obj.(*appsv1.StatefulSet); ok {
+			if err := r.certify(ctx, s, cache, entry, fact, set); err != nil {
+				return err
+			}
+		}
 		outcome, err := r.applyObject(ctx, s, obj)
 		if errors.Is(err, errReplaced) {
 			return nil
@@ -75,7 +80,7 @@ func (r *Reconciler) applyObjects(ctx context.Context, s *scope, cache addonsv1.
 			created = outcome == apply.Created
 		}
 		if service, ok := obj.(*corev1.Service); ok {
-			takeOver(entry, service)
+			takeOver(s.cache, entry, service)
 		}
 	}
 	fact.applied = true
@@ -123,9 +128,10 @@ func (r *Reconciler) values(s *scope, cache addonsv1.Cache, entry *addonsv1.Cach
 		Tolerations:          cache.Tolerations,
 		HighWatermarkPercent: ptr.Deref(cache.GarbageCollection.HighWatermarkPercent, 0),
 		RevalidateAfter:      ptr.Deref(cache.RevalidateAfter, metav1.Duration{}).Duration,
+		TLS:                  scheme(cache) == "https",
 	}
 	if cache.Image != "" {
-		values.Image = cache.Image
+		values.Image, values.Stock = cache.Image, true
 	}
 	if cache.GarbageCollection.TTL != nil {
 		values.TTL = cache.GarbageCollection.TTL.Duration
@@ -145,15 +151,15 @@ func adoptAddress(ctx context.Context, s *scope, entry *addonsv1.CacheStatus) er
 		return client.IgnoreNotFound(err)
 	}
 	if s.target.Ours.Matches(labelsOf(service)) && service.DeletionTimestamp.IsZero() {
-		takeOver(entry, service)
+		takeOver(s.cache, entry, service)
 	}
 	return nil
 }
 
 // takeOver makes the address of a Service the endpoint of its cache.
-func takeOver(entry *addonsv1.CacheStatus, service *corev1.Service) {
+func takeOver(rc *addonsv1.RegistryCache, entry *addonsv1.CacheStatus, service *corev1.Service) {
 	if addr, err := netip.ParseAddr(service.Spec.ClusterIP); err == nil {
-		entry.Endpoint = endpoint(addr)
+		entry.Endpoint = endpoint(rc, entry.Upstream, addr)
 	}
 }
 

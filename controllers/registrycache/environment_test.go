@@ -32,6 +32,7 @@ import (
 const (
 	deletionTimeout = 10 * time.Second
 	forgetTimeout   = 8 * time.Second
+	overlap         = 5 * time.Second
 	workloadImage   = "registry.example.com/workload:test"
 )
 
@@ -101,6 +102,7 @@ func start(ctx context.Context) (<-chan struct{}, error) {
 		WorkloadImage:              workloadImage,
 		UnreachableDeletionTimeout: deletionTimeout,
 		NodeForgetTimeout:          forgetTimeout,
+		CertificateOverlap:         overlap,
 	}
 	if err := reconciler.SetupWithManager(ctx, mgr, controller.Options{MaxConcurrentReconciles: 4}); err != nil {
 		return nil, err

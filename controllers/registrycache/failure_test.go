@@ -117,7 +117,7 @@ func TestWhatHasAnAddressRunsWhenTheBandIsExhausted(t *testing.T) {
 	condition := f.eventually(addonsv1.AddressesAllocatedCondition, metav1.ConditionFalse, addonsv1.AddressesExhaustedReason)
 	f.Expect(condition.Message).To(And(ContainSubstring("cidrBlocks"), ContainSubstring("10.77.0.144/30")))
 	f.eventually(addonsv1.CachesAvailableCondition, metav1.ConditionFalse, addonsv1.CachesNotAvailableReason)
-	f.Expect(f.endpoints()).To(Equal([]string{"http://10.77.0.146:5000", ""}))
+	f.Expect(f.endpoints()).To(Equal([]string{"https://10.77.0.146:5000", ""}))
 	f.Expect(f.get(f.service("quay.io"))()).To(notFound())
 }
 
@@ -140,7 +140,7 @@ func TestAnUnreachableClusterKeepsWhatRunsAndHoldsADeletionOnlyUntilTheDeadline(
 
 	clusters.set(f.cluster, false)
 	f.eventually(addonsv1.CachesAvailableCondition, metav1.ConditionUnknown, addonsv1.ClusterNotConnectedReason)
-	f.Expect(f.endpoints()).To(Equal([]string{"http://10.77.0.174:5000"}))
+	f.Expect(f.endpoints()).To(Equal([]string{"https://10.77.0.174:5000"}))
 	f.Expect(f.get(f.statefulSet("docker.io"))()).To(Succeed())
 
 	f.delete(f.cache)

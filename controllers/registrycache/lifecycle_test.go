@@ -21,7 +21,7 @@ func TestAddressesAreInTheStatusBeforeTheClusterIsConnected(t *testing.T) {
 	f.eventually(addonsv1.AddressesAllocatedCondition, metav1.ConditionTrue, addonsv1.AddressesAllocatedReason)
 	f.eventually(addonsv1.CachesAvailableCondition, metav1.ConditionUnknown, addonsv1.ClusterNotConnectedReason)
 	f.eventually(addonsv1.ReadyCondition, metav1.ConditionUnknown, "ReadyUnknown")
-	f.Expect(f.endpoints()).To(Equal([]string{"http://10.77.0.46:5000", "http://10.77.0.45:5000"}))
+	f.Expect(f.endpoints()).To(Equal([]string{"https://10.77.0.46:5000", "https://10.77.0.45:5000"}))
 
 	current := f.current()
 	f.Expect(current.Status.ObservedGeneration).To(Equal(current.Generation))
@@ -40,7 +40,7 @@ func TestLifecycle(t *testing.T) {
 	f.create("docker.io", "quay.io", "ghcr.io")
 	f.ready("docker.io", "quay.io", "ghcr.io")
 	f.eventually(addonsv1.ReadyCondition, metav1.ConditionTrue, "Ready")
-	f.Expect(f.endpoints()).To(Equal([]string{"http://10.77.0.62:5000", "http://10.77.0.61:5000", "http://10.77.0.60:5000"}))
+	f.Expect(f.endpoints()).To(Equal([]string{"https://10.77.0.62:5000", "https://10.77.0.61:5000", "https://10.77.0.60:5000"}))
 	f.Expect(f.clusterIP("quay.io")).To(Equal("10.77.0.61"))
 	for _, entry := range f.current().Status.Caches {
 		f.Expect(*entry.ReadyReplicas).To(Equal(int32(1)))
@@ -71,7 +71,7 @@ func (f *fixture) mendsWhatOthersChange() {
 	service, secret, set := f.service("quay.io"), f.secret("quay.io"), f.statefulSet("quay.io")
 	f.delete(service)
 	f.Eventually(func() string { return f.clusterIP("quay.io") }).Should(Equal("10.77.0.61"), "a Service that is created again keeps its address")
-	f.Expect(f.endpoints()[1]).To(Equal("http://10.77.0.61:5000"))
+	f.Expect(f.endpoints()[1]).To(Equal("https://10.77.0.61:5000"))
 
 	f.Expect(f.get(secret)()).To(Succeed())
 	secret.Data["config.yml"] = []byte("other")
@@ -97,7 +97,7 @@ func (f *fixture) removesAnUpstream() {
 	f.Expect(f.get(kept)()).To(Succeed())
 	f.Expect(kept.DeletionTimestamp).To(BeNil())
 	f.eventually(addonsv1.ReadyCondition, metav1.ConditionTrue, "Ready")
-	f.Expect(f.endpoints()).To(Equal([]string{"http://10.77.0.61:5000", "http://10.77.0.60:5000"}), "addresses stay as they are")
+	f.Expect(f.endpoints()).To(Equal([]string{"https://10.77.0.61:5000", "https://10.77.0.60:5000"}), "addresses stay as they are")
 	f.staysSilent()
 }
 
@@ -130,15 +130,15 @@ func TestACacheWhoseAddressIsTakenGetsTheNext(t *testing.T) {
 	f.provisioned("10.77.0.64/28")
 	f.create("docker.io", "quay.io")
 	f.eventually(addonsv1.AddressesAllocatedCondition, metav1.ConditionTrue, addonsv1.AddressesAllocatedReason)
-	f.Expect(f.endpoints()).To(Equal([]string{"http://10.77.0.78:5000", "http://10.77.0.77:5000"}))
+	f.Expect(f.endpoints()).To(Equal([]string{"https://10.77.0.78:5000", "https://10.77.0.77:5000"}))
 	clusters.set(f.cluster, true)
-	f.Eventually(f.endpoints).Should(Equal([]string{"http://10.77.0.76:5000", "http://10.77.0.75:5000"}))
+	f.Eventually(f.endpoints).Should(Equal([]string{"https://10.77.0.76:5000", "https://10.77.0.75:5000"}))
 	f.Expect(f.clusterIP("docker.io")).To(Equal("10.77.0.76"))
 	f.Eventually(f.events).Should(ContainElements("AddressAllocated", "AddressTaken", "CacheCreated"))
 	f.ready("docker.io", "quay.io")
 	f.eventually(addonsv1.ReadyCondition, metav1.ConditionTrue, "Ready")
 	f.staysSilent()
-	f.Expect(f.endpoints()).To(Equal([]string{"http://10.77.0.76:5000", "http://10.77.0.75:5000"}))
+	f.Expect(f.endpoints()).To(Equal([]string{"https://10.77.0.76:5000", "https://10.77.0.75:5000"}))
 }
 
 func TestTheAPIServerAssignsAddressesIfTheServiceCIDRIsUnknown(t *testing.T) {
@@ -150,7 +150,7 @@ func TestTheAPIServerAssignsAddressesIfTheServiceCIDRIsUnknown(t *testing.T) {
 	clusters.set(f.cluster, true)
 	f.eventually(addonsv1.AddressesAllocatedCondition, metav1.ConditionTrue, addonsv1.AddressesAllocatedReason)
 	address := f.clusterIP("docker.io")
-	f.Expect(f.endpoints()).To(Equal([]string{"http://" + address + ":5000"}))
+	f.Expect(f.endpoints()).To(Equal([]string{"https://" + address + ":5000"}))
 	f.delete(f.service("docker.io"))
 	f.Eventually(func() string { return f.clusterIP("docker.io") }).Should(Equal(address))
 }
@@ -160,11 +160,11 @@ func TestAStatusThatWasLostTakesTheAddressesOfRunningServices(t *testing.T) {
 	f.connected("10.77.0.80/28")
 	f.create("docker.io", "quay.io")
 	f.ready("docker.io", "quay.io")
-	f.Eventually(f.endpoints).Should(Equal([]string{"http://10.77.0.94:5000", "http://10.77.0.93:5000"}))
+	f.Eventually(f.endpoints).Should(Equal([]string{"https://10.77.0.94:5000", "https://10.77.0.93:5000"}))
 	before := f.current()
 	swapped := before.DeepCopy()
 	swapped.Status.Caches[0].Endpoint, swapped.Status.Caches[1].Endpoint = swapped.Status.Caches[1].Endpoint, swapped.Status.Caches[0].Endpoint
 	f.Expect(env.Client.Status().Patch(t.Context(), swapped, client.MergeFrom(before))).To(Succeed())
-	f.Eventually(f.endpoints).Should(Equal([]string{"http://10.77.0.94:5000", "http://10.77.0.93:5000"}))
+	f.Eventually(f.endpoints).Should(Equal([]string{"https://10.77.0.94:5000", "https://10.77.0.93:5000"}))
 	f.Expect(f.clusterIP("docker.io")).To(Equal("10.77.0.94"))
 }

@@ -63,7 +63,7 @@ func (r *Reconciler) nextAddress(s *scope, entry *addonsv1.CacheStatus, refused 
 			s.addressing = addressFact{addonsv1.AddressesExhaustedReason, fmt.Sprintf("%s: %v", serviceCIDRField, err)}
 			return false, nil
 		}
-		entry.Endpoint = endpoint(addr)
+		entry.Endpoint = endpoint(s.cache, entry.Upstream, addr)
 	}
 	r.event(s, corev1.EventTypeWarning, "AddressTaken", "Allocate", "%s is taken in the workload cluster; the cache of %s gets another address", refused, entry.Upstream)
 	return true, nil

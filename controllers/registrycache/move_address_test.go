@@ -20,7 +20,7 @@ import (
 )
 
 func TestMoveAddressGivesUpAnAddressOnlyIfItIsHeld(t *testing.T) {
-	const refused, next = "http://10.96.1.0:5000", "http://10.96.0.254:5000"
+	const refused, next = "https://10.96.1.0:5000", "https://10.96.0.254:5000"
 	holder := func(change func(*corev1.Service)) []client.Object {
 		service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "holder"}}
 		service.Spec.ClusterIP = "10.96.1.0"

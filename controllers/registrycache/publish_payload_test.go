@@ -38,7 +38,7 @@ func (f *fixture) nodeFiles(caches ...string) map[string]string {
 	f.t.Helper()
 	values := payload.Values{}
 	for i := 0; i < len(caches); i += 2 {
-		values.Caches = append(values.Caches, payload.Cache{Upstream: caches[i], Endpoint: caches[i+1]})
+		values.Caches = append(values.Caches, payload.Cache{Upstream: caches[i], Endpoint: caches[i+1], CA: f.current().Status.CABundle})
 	}
 	files, err := payload.Files(values)
 	f.Expect(err).NotTo(HaveOccurred())
@@ -59,12 +59,12 @@ func TestTheNodePayloadIsPublishedAsLongAsItsClusterLives(t *testing.T) {
 	f.provisioned("10.77.0.224/28")
 	f.create("docker.io")
 	f.eventually(addonsv1.NodePayloadPublishedCondition, metav1.ConditionTrue, addonsv1.NodePayloadPublishedReason)
-	f.Expect(f.told()).To(Equal(f.nodeFiles("docker.io", "http://10.77.0.238:5000")), "before the Cluster is connected")
+	f.Expect(f.told()).To(Equal(f.nodeFiles("docker.io", "https://10.77.0.238:5000")), "before the Cluster is connected")
 	f.belongsToTheCluster()
 
 	clusters.set(f.cluster, true)
 	f.update(func(rc *addonsv1.RegistryCache) { rc.Spec.Caches = caches("docker.io", "quay.io") })
-	both := f.nodeFiles("docker.io", "http://10.77.0.238:5000", "quay.io", "http://10.77.0.237:5000")
+	both := f.nodeFiles("docker.io", "https://10.77.0.238:5000", "quay.io", "https://10.77.0.237:5000")
 	f.Eventually(f.told).Should(Equal(both))
 	f.ready("docker.io", "quay.io")
 	f.eventually(addonsv1.ReadyCondition, metav1.ConditionTrue, "Ready")
@@ -84,7 +84,8 @@ func TestTheNodePayloadIsPublishedAsLongAsItsClusterLives(t *testing.T) {
 	f.Eventually(f.get(f.cache)).Should(notFound())
 	f.Expect(f.told()).To(inert())
 	f.create("ghcr.io")
-	f.Eventually(f.told).Should(Equal(f.nodeFiles("ghcr.io", "http://10.77.0.238:5000")))
+	f.Eventually(f.trusted).ShouldNot(BeEmpty())
+	f.Eventually(f.told).Should(Equal(f.nodeFiles("ghcr.io", "https://10.77.0.238:5000")))
 }
 
 // belongsToTheCluster is what lets clusterctl move the Secret, and garbage collection remove it.

@@ -49,10 +49,13 @@ type Reconciler struct {
 	UnreachableDeletionTimeout time.Duration
 	// NodeForgetTimeout is how long what nodes are no longer told of is kept for nodes that have not taken that over.
 	NodeForgetTimeout time.Duration
+	// CertificateOverlap is how long nodes go on to trust an authority after the last certificate of it was replaced.
+	CertificateOverlap time.Duration
 
-	applier  *apply.Applier
-	refusals *refusals
-	watcher  watcher
+	applier      *apply.Applier
+	refusals     *refusals
+	certificates *certificates
+	watcher      watcher
 }
 
 // phase is one step of a reconcile. It records facts on the scope.
@@ -78,7 +81,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	s := &scope{cache: rc, cluster: cluster, helper: helper}
+	s := &scope{cache: rc, cluster: cluster, helper: helper, now: r.Clock.Now()}
 	defer func() {
 		s.err = reterr
 		setStatus(s)
@@ -90,8 +93,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	if s.deleting() {
 		return run(ctx, s, r.findCluster, r.publishPayload, r.forgetNodes, r.removeWorkload, r.releaseFinalizer)
 	}
-	return run(ctx, s, r.findCluster, r.joinCluster, r.allocateAddresses, r.publishPayload, r.connectWorkload, r.applyWorkload,
-		r.syncNodes, r.observeNodes, r.awaitNodes, r.pruneWorkload, r.observeWorkload)
+	return run(ctx, s, r.findCluster, r.joinCluster, r.ensureAuthority, r.allocateAddresses, r.publishPayload, r.connectWorkload, r.applyWorkload,
+		r.syncNodes, r.observeNodes, r.awaitNodes, r.rotateCertificates, r.pruneWorkload, r.observeWorkload)
 }
 
 // run runs phases in order until one fails or says that the rest has nothing to do. The earliest requeue counts.
@@ -127,6 +130,7 @@ func patchOptions(err error) []patch.Option {
 	owned := patch.WithOwnedConditions{Conditions: []string{
 		addonsv1.ReadyCondition,
 		addonsv1.AddressesAllocatedCondition,
+		addonsv1.CertificatesValidCondition,
 		addonsv1.CachesAvailableCondition,
 		addonsv1.NodePayloadPublishedCondition,
 		addonsv1.NodesConfiguredCondition,

@@ -18,5 +18,6 @@ func (r *Reconciler) releaseFinalizer(_ context.Context, s *scope) (ctrl.Result,
 	controllerutil.RemoveFinalizer(s.cache, addonsv1.RegistryCacheFinalizer)
 	r.applier.Forget(s.clusterKey())
 	r.refusals.forgetCluster(s.clusterKey())
+	r.certificates.forgetCluster(s.clusterKey())
 	return ctrl.Result{}, nil
 }

@@ -1,7 +1,9 @@
 package registrycache
 
 import (
+	"crypto/x509"
 	"net/netip"
+	"time"
 
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	"sigs.k8s.io/cluster-api/util/patch"
@@ -15,12 +17,16 @@ import (
 type scope struct {
 	cache  *addonsv1.RegistryCache
 	helper *patch.Helper
+	// now is when the reconcile began.
+	now time.Time
 
 	// cluster is nil if there is no Cluster of this name.
 	cluster *clusterv1.Cluster
 	// target is the workload cluster; nil: not connected.
 	target *apply.Target
 
+	// authority signs for the caches.
+	authority authorityFact
 	// addressing is why caches have no address, if some have none.
 	addressing addressFact
 	// taken are addresses that the API server refused in this reconcile.
@@ -64,6 +70,9 @@ type cacheFact struct {
 	rejected string
 	// err is any other failure; it is tried again.
 	err error
+	// certificate is that of the cache, nil if it has none; uncertified: it needs none.
+	certificate *x509.Certificate
+	uncertified bool
 	// applied: every object is as it should be.
 	applied bool
 	// readyReplicas is how many replicas serve.
@@ -96,6 +105,9 @@ func (s *scope) clusterGoing() bool {
 // errors are the failures that kept nothing else from being done, and that are tried again.
 func (s *scope) errors() []error {
 	var errs []error
+	if s.authority.err != nil {
+		errs = append(errs, s.authority.err)
+	}
 	if s.payload.err != nil {
 		errs = append(errs, s.payload.err)
 	}

@@ -16,6 +16,7 @@ import (
 func setStatus(s *scope) {
 	for kind, condition := range map[string]metav1.Condition{
 		addonsv1.AddressesAllocatedCondition:   addressesAllocated(s),
+		addonsv1.CertificatesValidCondition:    certificatesValid(s),
 		addonsv1.CachesAvailableCondition:      cachesAvailable(s),
 		addonsv1.NodePayloadPublishedCondition: nodePayloadPublished(s),
 		addonsv1.NodesConfiguredCondition:      nodesConfigured(s),
@@ -25,7 +26,7 @@ func setStatus(s *scope) {
 	}
 	// It fails only if no condition types are given.
 	_ = conditions.SetSummaryCondition(s.cache, s.cache, addonsv1.ReadyCondition,
-		conditions.ForConditionTypes{addonsv1.AddressesAllocatedCondition, addonsv1.CachesAvailableCondition,
+		conditions.ForConditionTypes{addonsv1.AddressesAllocatedCondition, addonsv1.CertificatesValidCondition, addonsv1.CachesAvailableCondition,
 			addonsv1.NodePayloadPublishedCondition, addonsv1.NodesConfiguredCondition},
 		conditions.CustomMergeStrategy{MergeStrategy: conditions.DefaultMergeStrategy(conditions.ComputeReasonFunc(
 			conditions.GetDefaultComputeMergeReasonFunc(clusterv1.NotReadyReason, clusterv1.ReadyUnknownReason, clusterv1.ReadyReason),

@@ -1,7 +1,9 @@
 package registrycache
 
 import (
+	"crypto/x509"
 	"errors"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 
 	addonsv1 "github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
 	"github.com/capi-registry-cache/capi-registry-cache/controllers/apply"
+	"github.com/capi-registry-cache/capi-registry-cache/controllers/registrycache/authority"
 )
 
 func TestSetStatusTurnsFactsIntoConditions(t *testing.T) {
@@ -84,6 +87,34 @@ func TestSetStatusTurnsFactsIntoConditions(t *testing.T) {
 			func(s *scope) { s.payload = payloadFact{err: errors.New("12:34:56 timed out")} },
 			expected{yes, "Allocated", ""}, expected{yes, "Available", ""}, expected{unknown, "ReadyUnknown", "NodePayloadPublished"},
 		},
+		"the authority is somebody else's": {
+			func(s *scope) { s.authority = authorityFact{rejected: "Secret c-registry-cache-ca: not ours"} },
+			expected{yes, "Allocated", ""}, expected{yes, "Available", ""}, expected{no, "NotReady", "CertificatesValid: Secret c-registry-cache-ca: not ours; caches that run go on"},
+		},
+		"the authority failed for a reason that may pass": {
+			func(s *scope) { s.authority = authorityFact{err: errors.New("12:34:56 timed out")} },
+			expected{yes, "Allocated", ""}, expected{yes, "Available", ""}, expected{unknown, "ReadyUnknown", "CertificatesValid"},
+		},
+		"a cache has no certificate": {
+			func(s *scope) { s.facts["quay.io"].certificate = nil },
+			expected{yes, "Allocated", ""}, expected{yes, "Available", ""}, expected{no, "NotReady", "The cache of quay.io has no certificate"},
+		},
+		"a cache needs no certificate": {
+			func(s *scope) { s.facts["quay.io"].certificate, s.facts["quay.io"].uncertified = nil, true },
+			expected{yes, "Allocated", ""}, expected{yes, "Available", ""}, expected{yes, "Ready", ""},
+		},
+		"a certificate should have been renewed a moment ago": {
+			func(s *scope) { s.now = s.now.Add(61 * 24 * time.Hour) },
+			expected{yes, "Allocated", ""}, expected{yes, "Available", ""}, expected{yes, "Ready", ""},
+		},
+		"a certificate should have been renewed days ago": {
+			func(s *scope) { s.now = s.now.Add(62 * 24 * time.Hour) },
+			expected{yes, "Allocated", ""}, expected{yes, "Available", ""}, expected{no, "NotReady", "The certificate of the cache of docker.io, quay.io should have been renewed"},
+		},
+		"no cache, and so no authority": {
+			func(s *scope) { s.cache.Spec.Caches, s.cache.Status.Caches, s.authority = nil, nil, authorityFact{} },
+			expected{yes, "Allocated", ""}, expected{yes, "Available", ""}, expected{yes, "Ready", ""},
+		},
 		"a node is not configured": {
 			func(s *scope) { s.nodes.configured, s.nodes.troubles = 2, []string{"n3: containers run: drain"} },
 			expected{yes, "Allocated", ""}, expected{yes, "Available", ""}, expected{no, "NotReady", "2 of 3 nodes are configured"},
@@ -125,20 +156,30 @@ func TestSetStatusTurnsFactsIntoConditions(t *testing.T) {
 	}
 }
 
+// issued is a certificate of an authority, as it is made at a time.
+func issued(ca *authority.Authority, at time.Time) *x509.Certificate {
+	certificate, key, _ := ca.Issue(authority.Names{DNS: []string{"cache"}, Address: netip.MustParseAddr("10.96.1.0")}, at)
+	leaf, _ := authority.ParsePair(certificate, key)
+	return leaf
+}
+
 // serving is a scope in which all is well.
 func serving() *scope {
 	s := &scope{
 		cache:   &addonsv1.RegistryCache{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "c", Generation: 7}},
 		cluster: &clusterv1.Cluster{},
 		target:  &apply.Target{},
+		now:     time.Unix(1000, 0),
 		payload: payloadFact{published: true},
 		facts:   map[string]*cacheFact{},
 		nodes:   &nodesFact{total: 3, configured: 3},
 	}
+	s.authority.ca, _ = authority.New(s.now)
+	s.authority.trusted = authority.Bundle{s.authority.ca.Certificate}
 	for _, upstream := range []string{"docker.io", "quay.io"} {
 		s.cache.Spec.Caches = append(s.cache.Spec.Caches, addonsv1.Cache{Upstream: upstream})
 		s.cache.Status.Caches = append(s.cache.Status.Caches, addonsv1.CacheStatus{Upstream: upstream, Endpoint: "http://10.96.1.0:5000"})
-		s.facts[upstream] = &cacheFact{applied: true, readyReplicas: 1}
+		s.facts[upstream] = &cacheFact{applied: true, readyReplicas: 1, certificate: issued(s.authority.ca, s.now)}
 	}
 	return s
 }

@@ -38,6 +38,9 @@ func (r *Reconciler) syncNodes(ctx context.Context, s *scope) (ctrl.Result, erro
 		s.nodes.ignored = true
 		return ctrl.Result{}, nil
 	}
+	if s.nodes.rejected = s.untrusted(); s.nodes.rejected != "" {
+		return ctrl.Result{}, nil
+	}
 	state, err := nodepayload.State(s.cache)
 	if err != nil {
 		return ctrl.Result{}, err

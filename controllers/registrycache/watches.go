@@ -58,7 +58,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 		Named(controllerName).
 		For(&addonsv1.RegistryCache{}).
 		Watches(&clusterv1.Cluster{}, handler.EnqueueRequestsFromMapFunc(toCache), clusterChanges()).
-		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(payloadToCache)).
+		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(secretToCache)).
 		WatchesRawSource(r.Workloads.Source(controllerName, toCache)).
 		WithOptions(options).
 		WithEventFilter(predicates.ResourceHasFilterLabel(mgr.GetScheme(), log, r.WatchFilterValue)).
@@ -73,6 +73,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 func (r *Reconciler) init() {
 	r.applier = apply.New()
 	r.refusals = newRefusals()
+	r.certificates = newCertificates()
 	if r.Clock == nil {
 		r.Clock = clock.RealClock{}
 	}
@@ -83,11 +84,11 @@ func toCache(_ context.Context, cluster client.Object) []ctrl.Request {
 	return []ctrl.Request{{NamespacedName: client.ObjectKeyFromObject(cluster)}}
 }
 
-// payloadToCache maps the Secret of a node payload to its RegistryCache, so that it is there again when somebody removed it:
-// Machines of a template that names it do not boot without.
-func payloadToCache(_ context.Context, secret client.Object) []ctrl.Request {
+// secretToCache maps the Secrets of a RegistryCache to it, so that they are there again when somebody removed them: Machines of a
+// template that names the node payload do not boot without, and nodes have to learn of a new authority.
+func secretToCache(_ context.Context, secret client.Object) []ctrl.Request {
 	cluster := secret.GetLabels()[clusterv1.ClusterNameLabel]
-	if secret.GetName() != addonsv1.NodePayloadName(cluster) {
+	if name := secret.GetName(); name != addonsv1.NodePayloadName(cluster) && name != addonsv1.AuthorityName(cluster) {
 		return nil
 	}
 	return []ctrl.Request{{NamespacedName: client.ObjectKey{Namespace: secret.GetNamespace(), Name: cluster}}}
@@ -106,12 +107,13 @@ func clusterChanges() predicate.Funcs {
 }
 
 // relevant is what a RegistryCache needs to know of its Cluster.
-func relevant(cluster *clusterv1.Cluster) [5]any {
-	return [5]any{
+func relevant(cluster *clusterv1.Cluster) [6]any {
+	return [6]any{
 		ptr.Deref(cluster.Spec.Paused, false),
 		ptr.Deref(cluster.Status.Initialization.InfrastructureProvisioned, false),
 		cluster.DeletionTimestamp.IsZero(),
 		cluster.Spec.ClusterNetwork,
 		cluster.Spec.ControlPlaneRef.Kind,
+		cluster.Spec.ClusterNetwork.ServiceDomain,
 	}
 }

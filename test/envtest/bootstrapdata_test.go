@@ -18,6 +18,7 @@ import (
 
 	"github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
 	"github.com/capi-registry-cache/capi-registry-cache/bootstrap/payload"
+	"github.com/capi-registry-cache/capi-registry-cache/controllers/registrycache/authority"
 	"github.com/capi-registry-cache/capi-registry-cache/controllers/webhooks"
 	"github.com/capi-registry-cache/capi-registry-cache/test/envtest"
 )
@@ -26,7 +27,7 @@ import (
 const timeout = time.Minute
 
 var endpoints = map[string]string{
-	"docker.io":                 "http://10.128.0.250:5000",
+	"docker.io":                 "https://10.128.0.250:5000",
 	"registry.example.com:5000": "http://[fd00::fa]:5000",
 }
 
@@ -55,6 +56,9 @@ func createRegistryCache(t *testing.T, cluster client.ObjectKey) *v1alpha1.Regis
 		rc.Status.Caches = append(rc.Status.Caches, v1alpha1.CacheStatus{Upstream: c.Upstream, Endpoint: endpoints[c.Upstream]})
 	}
 	rc.Status.Caches = append(rc.Status.Caches, v1alpha1.CacheStatus{Upstream: "no-address-yet.io"})
+	ca, err := authority.New(time.Now())
+	g.Expect(err).NotTo(HaveOccurred())
+	rc.Status.CABundle = authority.Bundle{ca.Certificate}.PEM()
 	g.Expect(env.Client.Status().Update(t.Context(), rc)).To(Succeed())
 	return rc
 }
@@ -95,8 +99,12 @@ func expectPayloadOnce(t *testing.T, rc *v1alpha1.RegistryCache, data []byte) {
 func nodeFiles(g *WithT, rc *v1alpha1.RegistryCache) map[string]string {
 	values := payload.Values{CertsDir: rc.Spec.Nodes.CertsDir}
 	for _, c := range rc.Status.Caches {
+		cache := payload.Cache{Upstream: c.Upstream, Endpoint: c.Endpoint}
+		if strings.HasPrefix(c.Endpoint, "https://") {
+			cache.CA = rc.Status.CABundle
+		}
 		if c.Endpoint != "" {
-			values.Caches = append(values.Caches, payload.Cache{Upstream: c.Upstream, Endpoint: c.Endpoint})
+			values.Caches = append(values.Caches, cache)
 		}
 	}
 	files, err := payload.Files(values)

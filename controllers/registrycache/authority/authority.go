@@ -5,10 +5,12 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
+	"math/big"
 	"time"
 
 	"k8s.io/client-go/util/cert"
@@ -28,7 +30,10 @@ const (
 	// skew is how far the clock of a node may be behind ours.
 	skew = time.Hour
 
-	commonName = "registry-cache"
+	// commonName and identifierBytes are short, as both are in user data. Serial number and key identifier tell the two authorities of a
+	// Cluster apart, at most, that are in use at one time.
+	commonName      = "caches"
+	identifierBytes = 8
 )
 
 // errAuthority tells nothing of what was given: it may be a key.
@@ -46,7 +51,18 @@ func New(now time.Time) (*Authority, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the key of an authority: %w", err)
 	}
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 8*identifierBytes-1))
+	if err != nil {
+		return nil, fmt.Errorf("choosing the serial number of an authority: %w", err)
+	}
+	public, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		return nil, fmt.Errorf("encoding the public key of an authority: %w", err)
+	}
+	identifier := sha256.Sum256(public)
 	template := &x509.Certificate{
+		SerialNumber:          serial,
+		SubjectKeyId:          identifier[:identifierBytes],
 		Subject:               pkix.Name{CommonName: commonName},
 		NotBefore:             now.Add(-skew).UTC(),
 		NotAfter:              now.Add(Life).UTC(),

@@ -72,7 +72,9 @@ func ParsePair(certificate, key []byte) (*x509.Certificate, error) {
 func RenewAt(leaf *x509.Certificate) time.Time { return leaf.NotAfter.Add(-ServerLife / 3) }
 
 // SignedBy tells whether an authority signed a certificate; they have all the same name.
-func SignedBy(leaf, authority *x509.Certificate) bool { return leaf.CheckSignatureFrom(authority) == nil }
+func SignedBy(leaf, authority *x509.Certificate) bool {
+	return leaf.CheckSignatureFrom(authority) == nil
+}
 
 // Bundle are authorities that are trusted, the newest first.
 type Bundle []*x509.Certificate
