@@ -394,7 +394,8 @@ func TestTLSOffAndOnLeavesTheCacheAsItIs(t *testing.T) {
 	address := f.clusterIP("docker.io")
 	for _, mode := range []addonsv1.TLSMode{addonsv1.TLSDisabled, addonsv1.TLSEnabled} {
 		f.update(func(rc *addonsv1.RegistryCache) { rc.Spec.Caches[0].TLS.Mode = mode })
-		scheme, authorities := "http", gomegatypes.GomegaMatcher(BeEmpty())
+		scheme := "http"
+		var authorities gomegatypes.GomegaMatcher = BeEmpty()
 		if mode == addonsv1.TLSEnabled {
 			scheme, authorities = "https", ConsistOf(trusted)
 		}

@@ -28,9 +28,10 @@ func TestTheModeOfTLSChangesNothingAboutACacheOfOurs(t *testing.T) {
 
 func TestAStockRegistryServesOneProtocol(t *testing.T) {
 	for name, tc := range map[string]struct {
-		tls    bool
-		scheme corev1.URIScheme
-	}{"TLS": {true, corev1.URISchemeHTTPS}, "plain HTTP": {false, ""}} {
+		tls         bool
+		certificate string
+		scheme      corev1.URIScheme
+	}{"TLS": {true, "/etc/registry-cache-tls/tls.crt", corev1.URISchemeHTTPS}, "plain HTTP": {false, "", ""}} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			v := with(func(v *manifests.Values) { v.Stock, v.TLS = true, tc.tls })
@@ -38,7 +39,7 @@ func TestAStockRegistryServesOneProtocol(t *testing.T) {
 			config := parsedConfig(t, v)
 			pod := built[len(built)-1].(*appsv1.StatefulSet).Spec.Template.Spec
 			g.Expect(v.Certified()).To(Equal(tc.tls))
-			g.Expect(config.HTTP.TLS.Certificate != "").To(Equal(tc.tls))
+			g.Expect(config.HTTP.TLS.Certificate).To(Equal(tc.certificate))
 			g.Expect(pod.Containers[0].ReadinessProbe.HTTPGet.Scheme).To(Equal(tc.scheme))
 		})
 	}

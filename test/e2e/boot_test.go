@@ -47,7 +47,7 @@ func bootSpecs(w *world) {
 			for _, n := range nodes {
 				content, err := n.ReadFile(ctx, stack.HostsFile(u.Host()))
 				Expect(err).NotTo(HaveOccurred())
-				Expect(content).To(ContainSubstring(w.status(ctx, u).Endpoint))
+				Expect(content).To(And(ContainSubstring(w.status(ctx, u).Endpoint), ContainSubstring("https://"), ContainSubstring("ca.pem")))
 			}
 		}
 	}, NodeTimeout(5*time.Minute))

@@ -173,6 +173,8 @@ var _ = Describe("A cluster that was there before its RegistryCache", Ordered, C
 		Expect(perNode).To(BeNumerically("<=", 20))
 	}, NodeTimeout(15*time.Minute))
 
+	tlsSpecs(w)
+
 	It("clears all nodes before the caches go, but does not wait for ever for one that is cut off", func(ctx context.Context) {
 		lost, other := w.workers(ctx)
 		watched := w.watch(ctx, w.one)

@@ -10,6 +10,7 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -29,6 +30,10 @@ func removalSpecs(w *world) {
 			return apierrors.IsNotFound(env.Client.Get(ctx, w.key(), rc))
 		}).WithTimeout(3 * time.Minute).Should(BeTrue())
 		Eventually(ctx, func() ([]string, error) { return managed(ctx, w.cluster) }).WithTimeout(2 * time.Minute).Should(BeEmpty())
+		authority := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.cluster.Name, Name: v1alpha1.AuthorityName(w.cluster.Name)}}
+		Eventually(ctx, func() bool {
+			return apierrors.IsNotFound(env.Client.Get(ctx, client.ObjectKeyFromObject(authority), authority))
+		}).WithTimeout(time.Minute).Should(BeTrue(), "garbage collection removes the key")
 		for _, u := range []*stack.Upstream{w.one, w.two} {
 			w.eventuallyConfigured(ctx, w.nodes(ctx), u, false, time.Now().Add(time.Minute))
 		}

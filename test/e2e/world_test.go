@@ -166,8 +166,8 @@ func blobs(ctx context.Context, u *stack.Upstream, since time.Time, repository s
 	return slices.DeleteFunc(requests, func(r stack.Request) bool { return !r.Blob() })
 }
 
-// answers tells whether the cache answers a node.
+// answers tells whether the cache answers a node; who it is, the node's unit checks.
 func answers(ctx context.Context, n stack.Node, endpoint string) bool {
-	_, err := n.Exec(ctx, "curl", "--silent", "--fail", "--max-time", "0.5", "--output", "/dev/null", endpoint+"/v2/")
+	_, err := n.Exec(ctx, "curl", "--silent", "--fail", "--insecure", "--max-time", "0.5", "--output", "/dev/null", endpoint+"/v2/")
 	return err == nil
 }

@@ -12,7 +12,7 @@ const handshakeRecord = 22
 // split returns two listeners that share the connections of one: those of clients that speak TLS, and all others. So nodes may change from one
 // to the other at a time of their own. Closing one of the two closes all.
 func split(socket net.Listener) (secret, plain net.Listener) {
-	s := &splitter{Listener: socket, done: make(chan struct{}), closing: sync.OnceValue(socket.Close)}
+	s := &splitter{socket: socket, done: make(chan struct{}), closing: sync.OnceValue(socket.Close)}
 	a := &share{splitter: s, connections: make(chan net.Conn)}
 	b := &share{splitter: s, connections: make(chan net.Conn)}
 	go s.accept(a, b)
@@ -21,12 +21,15 @@ func split(socket net.Listener) (secret, plain net.Listener) {
 
 // splitter accepts connections for two shares.
 type splitter struct {
-	net.Listener
+	socket  net.Listener
 	closing func() error
 	once    sync.Once
 	done    chan struct{}
 	err     error // of the listener, once done is closed
 }
+
+// Addr is the address of the listener that is shared.
+func (s *splitter) Addr() net.Addr { return s.socket.Addr() }
 
 // share is one side of it.
 type share struct {
@@ -36,7 +39,7 @@ type share struct {
 
 func (s *splitter) accept(secret, plain *share) {
 	for {
-		connection, err := s.Listener.Accept()
+		connection, err := s.socket.Accept()
 		if err != nil {
 			s.end(err)
 			return

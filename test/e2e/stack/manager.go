@@ -67,7 +67,7 @@ func (s *Stack) withoutCertManager(rendered []*unstructured.Unstructured) ([]*un
 		case strings.HasSuffix(u.GetKind(), "WebhookConfiguration"):
 			trust(u, s.authority.PEM)
 		case u.GetKind() == "Deployment":
-			addArguments(u, "--node-forget-timeout=1m", "--unreachable-deletion-timeout=2m") // specs wait for them
+			addArguments(u, "--node-forget-timeout=1m", "--unreachable-deletion-timeout=2m", "--certificate-overlap=2m") // specs wait for them
 		}
 		objects = append(objects, u)
 	}
