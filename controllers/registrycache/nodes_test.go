@@ -172,7 +172,7 @@ func TestExistingNodesAreLeftAloneIfTheSpecSaysSo(t *testing.T) {
 	f.Expect(f.eventually(addonsv1.NodesConfiguredCondition, metav1.ConditionTrue, addonsv1.ExistingNodesIgnoredReason).Message).To(ContainSubstring("only Machines that boot from now on"))
 	f.Eventually(f.told).Should(Equal(desired.State{}))
 	f.eventually(addonsv1.ReadyCondition, metav1.ConditionTrue, "Ready")
-	f.Expect(f.current().Status.Nodes).To(BeNil())
+	f.Eventually(func() *addonsv1.NodesStatus { return f.current().Status.Nodes }).Should(BeNil())
 	f.delete(f.cache)
 	f.Eventually(f.get(f.cache)).Should(notFound())
 }
