@@ -10,7 +10,6 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
-	gomegatypes "github.com/onsi/gomega/types"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
@@ -394,8 +393,7 @@ func TestTLSOffAndOnLeavesTheCacheAsItIs(t *testing.T) {
 	address := f.clusterIP("docker.io")
 	for _, mode := range []addonsv1.TLSMode{addonsv1.TLSDisabled, addonsv1.TLSEnabled} {
 		f.update(func(rc *addonsv1.RegistryCache) { rc.Spec.Caches[0].TLS.Mode = mode })
-		scheme := "http"
-		var authorities gomegatypes.GomegaMatcher = BeEmpty()
+		scheme, authorities := "http", BeEmpty()
 		if mode == addonsv1.TLSEnabled {
 			scheme, authorities = "https", ConsistOf(trusted)
 		}
