@@ -45,8 +45,8 @@ func Inject(data []byte, formatHint string, v payload.Values) (result Result) {
 			result = pass("the parser gave up")
 		}
 	}()
-	if len(v.Caches) == 0 {
-		return pass("no cache is known yet")
+	if v.Empty() {
+		return pass("no cache and no mirror is known yet")
 	}
 	files, err := payload.Files(v)
 	if err != nil {

@@ -2,20 +2,22 @@
 # managed by capi-registry-cache
 #
 # Keeps containerd's hosts.toml files in step with the registry caches that answer.
-#   prepare  forget what we wrote, make containerd read the directory (before kubelet starts, bounded in time)
+#   prepare  forget what we wrote, make containerd read the directory, install what waits for no cache (before kubelet starts,
+#            bounded in time)
 #   run      probe, write, watch, withdraw; until SIGTERM, or until certs-dir changes (then prepare has to come first)
 #
 # Desired state, read again in every round:
 #   /etc/capi-registry-cache/certs-dir                    the directory that containerd reads, one line
-#   /etc/capi-registry-cache/upstreams/<upstream>/probe          URL that tells whether the cache answers, one line
-#   /etc/capi-registry-cache/upstreams/<upstream>/ca.crt         what its certificate is checked against, if not the system's
-#   /etc/capi-registry-cache/upstreams/<upstream>/hosts.toml     installed while it does
+#   /etc/capi-registry-cache/upstreams/<upstream>/probe          URL that tells whether the cache answers, one line; absent: no cache
+#   /etc/capi-registry-cache/upstreams/<upstream>/ca.pem         what its certificate is checked against, if not the system's
+#   /etc/capi-registry-cache/upstreams/<upstream>/*.pem          installed with what names it
+#   /etc/capi-registry-cache/upstreams/<upstream>/hosts.toml     installed while it does, or always if there is no cache
 #   /etc/capi-registry-cache/upstreams/<upstream>/fallback.toml  installed while it does not; absent: nothing is
 #   /etc/capi-registry-cache/upstreams/<upstream>/v1-….toml      instead of those, if present and containerd is 1.x
 #   /etc/capi-registry-cache/generation                   repeated in the observed state, if there is one
 #   /etc/capi-registry-cache/managed.sh                   more to do in every round, if there is any
-# Observed state: /run/capi-registry-cache/state, a line "<upstream> active|waiting|conflict|unsupported <why>" each. SIGHUP
-# starts a round at once.
+# Observed state: /run/capi-registry-cache/state, a line "<upstream> active|static|waiting|conflict|unsupported <why>" each.
+# SIGHUP starts a round at once.
 #
 # A file is ours when its first line is the marker and it is no link. Nothing else there is ever changed or removed.
 set -u
@@ -25,7 +27,7 @@ root=${ROOT:-}
 etc=$root/etc/capi-registry-cache
 run=$root/run/capi-registry-cache
 drop=$root/etc/containerd/conf.d/99-capi-registry-cache.toml
-cfg='' old='' pids=''
+cfg='' old='' new='' pids=''
 nl='
 '
 
@@ -41,7 +43,7 @@ ours() { [ -f "$1" ] && [ ! -L "$1" ] && line "$1" && [ "$l" = "$mark" ]; }
 
 # withdraw_but "FILE FILE …": remove all of ours from the directory but these; hosts.toml goes before what it names.
 withdraw_but() {
-	for f in "$certs"/*/hosts.toml "$certs"/*/ca.pem "$certs"/*/hosts.toml.tmp~ "$certs"/*/ca.pem.tmp~; do
+	for f in "$certs"/*/hosts.toml "$certs"/*/*.pem "$certs"/*/hosts.toml.tmp~ "$certs"/*/*.pem.tmp~; do
 		case " $1 " in *" $f "*) continue ;; esac
 		[ ! -L "${f%/*}" ] || continue
 		case $f in *~) [ -f "$f" ] ;; *) ours "$f" ;; esac || continue
@@ -74,7 +76,8 @@ locate() {
 
 # effective FILE: with it, containerd would read exactly the wanted directory; sets dump, now, and v1 for containerd 1.x.
 effective() {
-	[ -e "$1" ] || set -- /dev/null # 1.x prints no defaults without a file
+	# 1.x prints no defaults without a file
+	[ -e "$1" ] || set -- /dev/null
 	dump=$(timeout 5 "$containerd" --config "$1" config dump 2>/dev/null) || dump=''
 	case $dump in *cri.v1.images*) v1='' ;; *) v1=v1- ;; esac
 	now=$(printf '%s\n' "$dump" | awk '/^ *\[/ { t = /cri(\.v1\.images)?.\.registry\]/ }
@@ -131,7 +134,8 @@ mend() {
 	: >"$run/mend"
 	if [ -z "$v1" ]; then drop_in || { undo; edit; }; else edit || { undo; drop_in; }; fi ||
 		{ undo; rm -f "$run/mend"; return 1; }
-	mv "$run/mend" "$run/restart" # outlives a kill before the restart
+	# this outlives a kill before the restart
+	mv "$run/mend" "$run/restart"
 }
 
 undo() {
@@ -181,7 +185,7 @@ shadowed() {
 
 prepare() {
 	withdraw_but ''
-	rm -f "$run/unsupported"
+	rm -f "$run/unsupported" "$run"/up/*
 	locate
 	[ ! -e "$run/mend" ] || { undo; rm -f "$run/mend"; }
 	if effective "$cfg" && [ ! -e "$run/restart" ]; then return; fi
@@ -220,7 +224,7 @@ look() {
 probe() {
 	u=${1##*/}
 	line "$1/probe"
-	set -- --cacert "$1/ca.crt"
+	set -- --cacert "$1/ca.pem"
 	[ -f "$2" ] || set --
 	for i in 1 2; do
 		curl -sfg --noproxy '*' --connect-timeout 1 -m 2 -o /dev/null "$@" "$l" &&
@@ -247,10 +251,13 @@ put() {
 	keep="$keep $f"
 }
 
-# install DIR FILE: as hosts.toml. The CA goes with it, because containerd fails every pull while one is named and gone;
+# install DIR FILE: as hosts.toml, if there is one. Each CA goes with it, because containerd fails every pull while one is named and gone;
 # in a file *.crt it would be trusted for the upstream itself.
 install() {
-	[ ! -f "$1/ca.crt" ] || put "$1/ca.crt" ca.pem || return
+	[ -f "$1/$2" ] || return
+	for p in "$1"/*.pem; do
+		[ ! -f "$p" ] || put "$p" "${p##*/}" || return
+	done
 	[ ! -f "$1/$v1$2" ] || set -- "$1" "$v1$2"
 	put "$1/$2" hosts.toml
 }
@@ -260,7 +267,7 @@ foreign() {
 	for d in "$certs/$dir" "$certs/$u"; do
 		conflict=$d
 		[ ! -L "$d" ] || return 0
-		for conflict in "$d"/hosts.toml "$d"/ca.pem "$d"/*.crt "$d"/*.cert "$d"/*.key; do
+		for conflict in "$d"/hosts.toml "$d"/*.pem "$d"/*.crt "$d"/*.cert "$d"/*.key; do
 			{ [ ! -e "$conflict" ] && [ ! -L "$conflict" ]; } || ours "$conflict" || return 0
 		done
 	done
@@ -275,17 +282,28 @@ apply() {
 		record unsupported "$why"
 	elif foreign; then
 		record conflict "$conflict is not ours"
-	elif [ -f "$run/up/$u" ] && [ -f "$1/hosts.toml" ]; then
-		if install "$1" hosts.toml; then record active; else record waiting "cannot write to $certs/$dir"; fi
-	else
-		line "$1/probe"
+	elif line "$1/probe" && [ -n "$l" ] && [ ! -f "$run/up/$u" ]; then
 		record waiting "cache $l does not answer"
-		[ ! -f "$1/fallback.toml" ] || install "$1" fallback.toml
+		install "$1" fallback.toml
+	elif ! install "$1" hosts.toml; then
+		record waiting "cannot write to $certs/$dir"
+	elif [ -n "$l" ]; then
+		record active
+	else
+		record static
 	fi
 }
 
-round() {
+# settle: all upstreams, by what the probes said.
+settle() {
 	keep=''
+	line "$run/unsupported"
+	why=$l
+	command -v curl >/dev/null || why='curl was not found'
+	for p in "$etc"/upstreams/*; do [ ! -d "$p" ] || apply "$p"; done
+}
+
+round() {
 	line "$etc/generation"
 	new=${l:+generation $l$nl}
 	# shellcheck source=/dev/null
@@ -293,18 +311,15 @@ round() {
 	line "$etc/certs-dir"
 	case $l in '' | "$want") ;; *) stop ;; esac
 	look
-	line "$run/unsupported"
-	why=$l
-	command -v curl >/dev/null || why='curl was not found'
 	rm -f "$run"/up/*
-	for p in "$etc"/upstreams/*; do
-		[ -d "$p" ] || continue
-		probe "$p" &
+	for p in "$etc"/upstreams/*/probe; do
+		[ -f "$p" ] || continue
+		probe "${p%/*}" &
 		pids="$pids $!"
 	done
 	wait
 	pids=''
-	for p in "$etc"/upstreams/*; do [ ! -d "$p" ] || apply "$p"; done
+	settle
 	withdraw_but "$keep"
 }
 
@@ -323,7 +338,6 @@ run() {
 	delay=2
 	mkdir -p "$run/up"
 	rm -f "$run"/state* "$run/looked"
-	withdraw_but ''
 	while :; do
 		round
 		if [ "$new" != "$old" ]; then
@@ -345,4 +359,4 @@ certs=$root$want
 trap stop TERM INT
 trap : HUP
 mkdir -p "$run"
-case ${1-} in prepare) prepare ;; *) run ;; esac
+case ${1-} in prepare) prepare; settle >/dev/null || : ;; *) run ;; esac

@@ -1,47 +1,53 @@
 package payload
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
 )
 
-// dialTimeout bounds what a cache that went away costs a pull (I3) until hosts.toml is withdrawn. containerd 2.0.7+ and
-// 2.1+ honour it, older ones ignore it.
-const dialTimeout = "100ms"
+const (
+	// cacheDialTimeout bounds what a cache that went away costs a pull (I3) until hosts.toml is withdrawn. containerd 2.0.7+ and
+	// 2.1+ honour it, older ones ignore it.
+	cacheDialTimeout = "100ms"
+	// mirrorDialTimeout is the same for mirrors, which nobody watches, and which may be far away. Looking up the name counts too.
+	mirrorDialTimeout = "1s"
+)
 
-// installedCA is relative to hosts.toml. No TLS setting may be there for an http endpoint: containerd then tries https.
-const installedCA = "ca.pem"
+// cacheCA is relative to hosts.toml. No TLS setting may be there for an http endpoint: containerd then tries https.
+const cacheCA = "ca.pem"
 
-// hosts is containerd's hosts.toml: https://github.com/containerd/containerd/blob/main/docs/hosts.md.
-// Without "server" containerd ends at the image's own host, as it does without us.
-type hosts struct {
-	Host map[string]host `toml:"host"`
-}
-
-// inlineHosts is the same for containerd 1.x where an endpoint is an IPv6 address: its parser takes no "]" in the name of
-// a table, and 2.x takes a host only from a table.
-type inlineHosts struct {
-	Host map[string]host `toml:"host,inline"`
-}
-
+// host is a table of containerd's hosts.toml: https://github.com/containerd/containerd/blob/main/docs/hosts.md.
 type host struct {
+	url string
+
 	Capabilities []string `toml:"capabilities"`
 	DialTimeout  string   `toml:"dial_timeout"`
 	CA           string   `toml:"ca,omitempty"`
+	OverridePath bool     `toml:"override_path,omitempty"`
 }
 
-func hostsFiles(dir, endpoint string, ownCA bool) ([]File, error) {
-	h := host{Capabilities: []string{"pull", "resolve"}, DialTimeout: dialTimeout}
-	if ownCA {
-		h.CA = installedCA
+// hostsFiles are a hosts.toml of this name with the hosts in the order in which containerd asks them. After them it asks the
+// image's own host, as it does without us, since there is no "server".
+//
+// containerd 1.x gets another form where an address is an IPv6 one: its parser takes no "]" in the name of a table, and 2.x takes
+// hosts only from tables. Both go by the lines on which hosts begin, 1.x not if they are inline tables.
+func hostsFiles(dir, name string, list []host) ([]File, error) {
+	tables, dotted := Marker+"\n", Marker+"\n[host]\n"
+	for _, h := range list {
+		content, err := toml.Marshal(h)
+		if err != nil {
+			return nil, err
+		}
+		tables += "[host.'" + h.url + "']\n" + string(content)
+		for line := range strings.Lines(string(content)) {
+			dotted += "'" + h.url + "'." + line
+		}
 	}
-	list := map[string]host{endpoint: h}
-	content, err := toml.Marshal(hosts{list})
-	files := []File{data(dir+"/hosts.toml", Marker+"\n"+string(content))}
-	if err != nil || !strings.Contains(endpoint, "]") {
-		return files, err
+	files := []File{data(dir+"/"+name, tables)}
+	if slices.ContainsFunc(list, func(h host) bool { return strings.Contains(h.url, "]") }) {
+		files = append(files, data(dir+"/v1-"+name, dotted))
 	}
-	content, err = toml.Marshal(inlineHosts{list})
-	return append(files, data(dir+"/v1-hosts.toml", Marker+"\n"+string(content))), err
+	return files, nil
 }

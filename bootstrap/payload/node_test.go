@@ -61,8 +61,11 @@ func newNode(t *testing.T, shell []string, caches ...Cache) *node {
 	return n
 }
 
-func (n *node) install(caches ...Cache) {
-	files, err := Files(Values{Caches: caches})
+func (n *node) install(caches ...Cache) { n.installAll(Values{Caches: caches}) }
+
+// installAll writes files; what is there already and is not among them stays.
+func (n *node) installAll(v Values) {
+	files, err := Files(v)
 	n.Expect(err).NotTo(HaveOccurred())
 	for _, f := range files {
 		n.write(f.Path, string(f.Content))

@@ -2,9 +2,7 @@ package payload
 
 import (
 	_ "embed"
-	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"path"
 	"regexp"
@@ -35,9 +33,6 @@ var unit string
 //go:embed managed.sh
 var managed string
 
-// upstreamName admits a DNS name or an IPv4 address with an optional port: safe as one path element and in shell words.
-var upstreamName = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?(:[0-9]{1,5})?$`)
-
 // certsDirPath admits absolute paths of ordinary letters: containerd splits the value at colons.
 var certsDirPath = regexp.MustCompile(`^(/[a-zA-Z0-9._-]+)+$`)
 
@@ -58,7 +53,12 @@ type Values struct {
 	CertsDir string
 	// Caches are written in the order given; an upstream may occur once.
 	Caches []Cache
+	// Mirrors come behind them; an upstream may occur once, and may have a cache.
+	Mirrors []Mirror
 }
+
+// Empty tells whether there is nothing to tell nodes.
+func (v Values) Empty() bool { return len(v.Caches) == 0 && len(v.Mirrors) == 0 }
 
 // File is one file on the node, owned by root:root.
 type File struct {
@@ -82,13 +82,12 @@ func Files(v Values) ([]File, error) {
 		data(unitPath, unit),
 		data(stateDir+"/certs-dir", dir+"\n"),
 	}
-	seen := map[string]bool{}
-	for _, c := range v.Caches {
-		if seen[c.Upstream] {
-			return nil, fmt.Errorf("upstream %q: occurs twice, once is accepted", c.Upstream)
-		}
-		seen[c.Upstream] = true
-		more, err := upstreamFiles(c)
+	upstreams, err := merge(v)
+	if err != nil {
+		return nil, err
+	}
+	for _, u := range upstreams {
+		more, err := u.files()
 		if err != nil {
 			return nil, err
 		}
@@ -108,45 +107,7 @@ func Owned(p string) bool {
 	return p == scriptPath || p == unitPath || strings.HasPrefix(p, stateDir+"/")
 }
 
-func upstreamFiles(c Cache) ([]File, error) {
-	if !upstreamName.MatchString(c.Upstream) || strings.Contains(c.Upstream, "..") {
-		return nil, fmt.Errorf("upstream %q: host[:port] is accepted", c.Upstream)
-	}
-	if err := checkEndpoint(c.Endpoint); err != nil {
-		return nil, fmt.Errorf("endpoint %q of upstream %s: %w", c.Endpoint, c.Upstream, err)
-	}
-	ca, err := trusted(c)
-	if err != nil {
-		return nil, fmt.Errorf("ca of upstream %s: %w", c.Upstream, err)
-	}
-	dir := stateDir + "/upstreams/" + c.Upstream
-	files := []File{data(dir+"/probe", probeURL(c)+"\n")}
-	if ca != "" {
-		files = append(files, data(dir+"/ca.crt", ca))
-	}
-	hosts, err := hostsFiles(dir, c.Endpoint, ca != "")
-	if err != nil {
-		return nil, fmt.Errorf("rendering hosts.toml of upstream %s: %w", c.Upstream, err)
-	}
-	return append(files, hosts...), nil
-}
-
 func data(path, content string) File { return File{Path: path, Mode: 0o644, Content: []byte(content)} }
-
-// probeURL names the upstream as containerd does, so that a cache which got the address of another one does not pass
-// for it.
-func probeURL(c Cache) string {
-	return c.Endpoint + "/v2/?" + url.Values{"ns": {c.Upstream}}.Encode()
-}
-
-func checkEndpoint(endpoint string) error {
-	u, err := url.Parse(endpoint)
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" ||
-		u.Scheme+"://"+u.Host != endpoint || strings.ContainsAny(endpoint, " \t\r\n\"'\\") {
-		return errors.New("http://host:port or https://host:port, without user and path, is accepted")
-	}
-	return nil
-}
 
 // strip drops indentation, which has no meaning in the script, and comment and blank lines but the first two, the interpreter
 // and the marker.

@@ -62,9 +62,9 @@ func TestFiles_of_a_cache_with_a_CA_of_its_own(t *testing.T) {
 	files, err := Files(Values{Caches: []Cache{{Upstream: "docker.io", Endpoint: "https://10.0.0.1:5000", CA: ca}}})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(files[4]).To(Equal(File{
-		Path: "/etc/capi-registry-cache/upstreams/docker.io/ca.crt", Mode: 0o644, Content: slices.Concat([]byte(Marker+"\n"), anotherCA),
+		Path: "/etc/capi-registry-cache/upstreams/docker.io/ca.pem", Mode: 0o644, Content: slices.Concat([]byte(Marker+"\n"), anotherCA),
 	}))
-	var got hosts
+	var got struct{ Host map[string]host }
 	g.Expect(toml.NewDecoder(bytes.NewReader(files[5].Content)).DisallowUnknownFields().Decode(&got)).To(Succeed())
 	g.Expect(got.Host["https://10.0.0.1:5000"].CA).To(Equal("ca.pem"))
 }
@@ -111,7 +111,7 @@ func TestFiles_rejects_a_CA_that_is_none_and_quotes_nothing_of_it(t *testing.T) 
 			g := NewWithT(t)
 			c.Upstream = "docker.io"
 			_, err := Files(Values{Caches: []Cache{c}})
-			g.Expect(err).To(MatchError("ca of upstream docker.io: certificates in PEM, and nothing else, are accepted, for an https endpoint"))
+			g.Expect(err).To(MatchError("upstream docker.io: ca: certificates in PEM, and nothing else, are accepted, for an https endpoint"))
 		})
 	}
 }

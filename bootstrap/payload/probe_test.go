@@ -86,7 +86,7 @@ func TestProbe_with_a_CA_that_changes(t *testing.T) {
 		n.Eventually(func() string { return n.read(DefaultCertsDir + "/docker.io/ca.pem") }, patience).Should(HaveSuffix(string(both)))
 
 		plain := serve(t, "127.0.0.1:0", false)
-		n.remove("etc/capi-registry-cache/upstreams/docker.io/ca.crt")
+		n.remove("etc/capi-registry-cache/upstreams/docker.io/ca.pem")
 		n.install(Cache{Upstream: "docker.io", Endpoint: plain.URL})
 		n.Eventually(func() string { return n.read(DefaultCertsDir + "/docker.io/hosts.toml") }, patience).Should(ContainSubstring(plain.URL))
 		n.Eventually(n.certs, patience).Should(ConsistOf("docker.io/hosts.toml"), "nothing of TLS is left")

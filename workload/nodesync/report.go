@@ -24,7 +24,7 @@ type Report struct {
 	// removal, whether nothing of ours is left.
 	Generation string `json:"generation"`
 	TakenOver  bool   `json:"takenOver"`
-	// Upstreams are the upstreams with their status on the node: active, waiting, conflict or unsupported.
+	// Upstreams are the upstreams with their status on the node: active, static, waiting, conflict or unsupported.
 	Upstreams map[string]string `json:"upstreams,omitempty"`
 	// Problems are what keeps the node from being configured.
 	Problems []Problem `json:"problems,omitempty"`
