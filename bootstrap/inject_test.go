@@ -71,6 +71,15 @@ func zipped(s string) string {
 	return out.String()
 }
 
+func TestInject_mirrors_without_a_cache(t *testing.T) {
+	g := NewWithT(t)
+	mirrors := payload.Values{Mirrors: []payload.Mirror{{Upstream: "docker.io", Hosts: []payload.MirrorHost{{URL: "https://mirror.example", Capabilities: []string{"pull"}}}}}}
+	r := bootstrap.Inject([]byte("#cloud-config\nruncmd:\n- a\n"), "", mirrors)
+	g.Expect(r.Injected).To(BeTrue(), r.Reason)
+	g.Expect(r.Files).To(ContainElement("/etc/capi-registry-cache/upstreams/docker.io/hosts.toml"))
+	g.Expect(bootstrap.Inject(r.Data, "", mirrors).Data).To(Equal(r.Data), "I4")
+}
+
 func TestInject_brings_an_earlier_payload_up_to_date(t *testing.T) {
 	g := NewWithT(t)
 	data := []byte("#cloud-config\nruncmd:\n- a\n")
@@ -83,7 +92,7 @@ func TestInject_passes_data_through_when_the_values_do_not_serve(t *testing.T) {
 		values payload.Values
 		reason string
 	}{
-		"no cache":       {payload.Values{}, "no cache"},
+		"no cache":       {payload.Values{}, "no cache and no mirror"},
 		"no endpoint":    {payload.Values{Caches: []payload.Cache{{Upstream: "docker.io"}}}, `endpoint ""`},
 		"a bad upstream": {payload.Values{Caches: []payload.Cache{{Upstream: "../x", Endpoint: "http://a"}}}, `upstream "../x"`},
 	} {
