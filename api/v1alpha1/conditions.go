@@ -53,6 +53,19 @@ const (
 )
 
 const (
+	// MirrorsValidCondition is true when nodes are told of every mirror as the spec has it.
+	MirrorsValidCondition = "MirrorsValid"
+
+	// MirrorsValidReason means that the certificates of every mirror are those that its Secret holds now.
+	MirrorsValidReason = "Valid"
+	// NoMirrorsReason means that the spec has no mirrors.
+	NoMirrorsReason = "NoMirrors"
+	// CABundleNotUsableReason means that a Secret with the certificates of a mirror is missing, or does not hold what is accepted;
+	// the message says which, and what nodes do meanwhile.
+	CABundleNotUsableReason = "CABundleNotUsable"
+)
+
+const (
 	// NodePayloadPublishedCondition is true when the Secret that bootstrap templates may name holds the addresses of the caches.
 	NodePayloadPublishedCondition = "NodePayloadPublished"
 
@@ -76,6 +89,8 @@ const (
 
 // Reasons that more than one condition uses.
 const (
+	// NoCachesReason means that the spec has mirrors only.
+	NoCachesReason = "NoCaches"
 	// ClusterNotFoundReason means that there is no Cluster of this name in this namespace.
 	ClusterNotFoundReason = "ClusterNotFound"
 	// ClusterDeletingReason means that the Cluster is being deleted; its caches go with it.

@@ -206,24 +206,27 @@ type Mirror struct {
 }
 
 // MirrorHost is one mirror.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.caBundleSecretRef) || self.host.startsWith('https://')",messageExpression="'caBundleSecretRef: ' + self.caBundleSecretRef.name + ' has no meaning for ' + self.host + ', which is reached without TLS; accepted is no value, or a host with https://'"
 type MirrorHost struct {
 	// host is the base URL of the mirror: http or https, a host, an optional port and an optional path.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?(/[A-Za-z0-9._~-]+)*$') && !self.matches('/[.][.]?(/|$)')",messageExpression="'host: ' + self + ' is not the URL of a mirror; accepted are http:// or https://, a host, an optional port and an optional path, without user info, query, . and .. in the path and trailing slash, such as https://mirror.example.com:8443/docker'"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*|[[](([0-9a-f]{1,4}:){7}[0-9a-f]{1,4}|(([0-9a-f]{1,4}:){0,6}[0-9a-f]{1,4})?::(([0-9a-f]{1,4}:){0,6}[0-9a-f]{1,4})?)[]])(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?(/[A-Za-z0-9._~-]+)*$') && !self.matches('/[.][.]?(/|$)') && (!self.contains('[') || self.matches('^https?://[[]([0-9a-f]*:){2,7}[0-9a-f]*[]]'))",messageExpression="'host: ' + self + ' is not the URL of a mirror; accepted are http:// or https://, a host (an IPv6 address in brackets), an optional port and an optional path, without user info, query, . and .. in the path and trailing slash, such as https://mirror.example.com:8443/docker'"
 	Host string `json:"host,omitempty"`
 
-	// capabilities are what the mirror is trusted with: pull serves content by digest, resolve says which digest a tag means.
+	// capabilities are what the mirror is trusted with: pull serves content by digest, resolve beside it says which digest a tag means.
 	// +optional
 	// +listType=set
 	// +kubebuilder:default={pull}
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=2
+	// +kubebuilder:validation:XValidation:rule="self.exists(c, c == 'pull')",message="capabilities: resolve without pull: containerd asks a mirror for a tag only if it may pull from it; accepted are [pull] and [pull, resolve]"
 	Capabilities []MirrorCapability `json:"capabilities,omitempty"`
 
-	// caBundleSecretRef names a Secret whose key ca.crt holds the certificates, in PEM, that nodes trust for this mirror instead of
-	// their own. It lives in the namespace of the RegistryCache; its content reaches the nodes.
+	// caBundleSecretRef names a Secret whose key ca.crt holds the certificates, in PEM, that nodes trust for this mirror beside
+	// those of their system. It lives in the namespace of the RegistryCache; its content, of at most 32 KiB, reaches the nodes.
 	// +optional
 	CABundleSecretRef *SecretReference `json:"caBundleSecretRef,omitempty"`
 
@@ -335,7 +338,8 @@ const (
 
 // RegistryCacheStatus is what the controller knows of the caches of a Cluster.
 type RegistryCacheStatus struct {
-	// conditions are Ready, AddressesAllocated, CertificatesValid, CachesAvailable, NodePayloadPublished, NodesConfigured and Paused.
+	// conditions are Ready, AddressesAllocated, CertificatesValid, CachesAvailable, MirrorsValid, NodePayloadPublished, NodesConfigured
+	// and Paused.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -354,6 +358,15 @@ type RegistryCacheStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=16384
 	CABundle []byte `json:"caBundle,omitempty"`
+
+	// mirrorCABundles are the certificates that nodes are told of for mirrors: those that spec.mirrors[].hosts[].caBundleSecretRef named
+	// when it last named something usable.
+	// +optional
+	// +listType=map
+	// +listMapKey=upstream
+	// +listMapKey=host
+	// +kubebuilder:validation:MaxItems=256
+	MirrorCABundles []MirrorCABundle `json:"mirrorCABundles,omitempty"`
 
 	// nodes counts the nodes of the Cluster. It is not set before nodes report.
 	// +optional
@@ -388,6 +401,27 @@ type CacheStatus struct {
 	// readyReplicas is how many replicas of the cache are ready to serve.
 	// +optional
 	ReadyReplicas *int32 `json:"readyReplicas,omitempty"`
+}
+
+// MirrorCABundle is what nodes trust for one mirror.
+type MirrorCABundle struct {
+	// upstream is the registry whose content the mirror serves, as the spec gives it.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=259
+	Upstream string `json:"upstream,omitempty"`
+
+	// host is the URL of the mirror, as the spec gives it.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	Host string `json:"host,omitempty"`
+
+	// caBundle are the certificates in PEM.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=65536
+	CABundle string `json:"caBundle,omitempty"`
 }
 
 // NodesStatus counts the nodes of a Cluster.

@@ -9,11 +9,11 @@ import (
 	"github.com/capi-registry-cache/capi-registry-cache/bootstrap/payload"
 )
 
-// Archive is what payload.Archive makes of the files of a node. Where there is no cache it is a script that does nothing: what
+// Archive is what payload.Archive makes of the files of a node. Where there is nothing to tell it is a script that does nothing: what
 // names it boots like any other Machine.
 func Archive(rc *v1alpha1.RegistryCache) ([]byte, error) {
 	values := Values(rc)
-	if len(values.Caches) == 0 {
+	if values.Empty() {
 		return payload.Archive(nil)
 	}
 	files, err := payload.Files(values)
@@ -24,7 +24,7 @@ func Archive(rc *v1alpha1.RegistryCache) ([]byte, error) {
 }
 
 // Values are the caches that have an address, whether or not they already run, but not one that serves TLS while nobody knows what nodes
-// are to trust. There are none if rc is nil or is being deleted.
+// are to trust, and the mirrors. There are none if rc is nil or is being deleted.
 func Values(rc *v1alpha1.RegistryCache) payload.Values {
 	if rc == nil || !rc.DeletionTimestamp.IsZero() {
 		return payload.Values{}
@@ -40,5 +40,6 @@ func Values(rc *v1alpha1.RegistryCache) payload.Values {
 			values.Caches = append(values.Caches, cache)
 		}
 	}
+	values.Mirrors = mirrors(rc)
 	return values
 }

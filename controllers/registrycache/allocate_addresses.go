@@ -1,7 +1,6 @@
 package registrycache
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -43,18 +42,18 @@ func (r *Reconciler) allocateAddresses(ctx context.Context, s *scope) (ctrl.Resu
 	band, err := serviceBand(s.cluster)
 	if err != nil {
 		s.addressing = addressFact{addonsv1.ServiceCIDRInvalidReason, err.Error()}
-		return ctrl.Result{}, r.writeCaches(ctx, s, before)
+		return ctrl.Result{}, r.writeStatus(ctx, s, before)
 	}
 	if band == nil {
 		s.addressing = addressFact{addonsv1.ServiceCIDRUnknownReason,
 			serviceCIDRField + " is not set; the API server of the workload cluster assigns the addresses once it is connected"}
-		return ctrl.Result{}, r.writeCaches(ctx, s, before)
+		return ctrl.Result{}, r.writeStatus(ctx, s, before)
 	}
 	chosen, err := choose(*band, s.cache, inUse(before.Status.Caches))
 	if err != nil {
 		s.addressing = addressFact{addonsv1.AddressesExhaustedReason, fmt.Sprintf("%s: %v", serviceCIDRField, err)}
 	}
-	if err := r.writeCaches(ctx, s, before); err != nil {
+	if err := r.writeStatus(ctx, s, before); err != nil {
 		return ctrl.Result{}, err
 	}
 	for _, upstream := range chosen {
@@ -145,14 +144,14 @@ func serviceBand(cluster *clusterv1.Cluster) (*address.Band, error) {
 	return &band, nil
 }
 
-// writeCaches writes status.caches and status.caBundle now if they changed against before.
-func (r *Reconciler) writeCaches(ctx context.Context, s *scope, before *addonsv1.RegistryCache) error {
-	if equality.Semantic.DeepEqual(before.Status.Caches, s.cache.Status.Caches) && bytes.Equal(before.Status.CABundle, s.cache.Status.CABundle) {
+// writeStatus writes the status now if it changed against before.
+func (r *Reconciler) writeStatus(ctx context.Context, s *scope, before *addonsv1.RegistryCache) error {
+	if equality.Semantic.DeepEqual(before.Status, s.cache.Status) {
 		return nil
 	}
 	written := s.cache.DeepCopy()
 	if err := r.Client.Status().Patch(ctx, written, client.MergeFrom(before)); err != nil {
-		return fmt.Errorf("writing what nodes are told to the status: %w", err)
+		return fmt.Errorf("writing the status: %w", err)
 	}
 	// The answer may hold a newer spec, which is that of the next reconcile.
 	s.cache.ResourceVersion = written.ResourceVersion

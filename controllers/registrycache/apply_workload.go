@@ -31,7 +31,7 @@ func (r *Reconciler) applyWorkload(ctx context.Context, s *scope) (ctrl.Result, 
 		s.facts[cache.Upstream] = fact
 		result = util.LowestNonZeroResult(result, r.applyCache(ctx, s, cache, fact))
 	}
-	return result, r.writeCaches(ctx, s, before)
+	return result, r.writeStatus(ctx, s, before)
 }
 
 // applyCache applies the objects of one cache, with another address as often as the one it has is taken.

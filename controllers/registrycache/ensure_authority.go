@@ -59,7 +59,7 @@ func (r *Reconciler) ensureAuthority(ctx context.Context, s *scope) (ctrl.Result
 	}
 	before := s.cache.DeepCopy()
 	s.cache.Status.CABundle = s.authority.trusted.PEM()
-	return ctrl.Result{}, r.writeCaches(ctx, s, before)
+	return ctrl.Result{}, r.writeStatus(ctx, s, before)
 }
 
 // findAuthority reads the Secret from the API server, as no cache holds the content of Secrets. What it lacks of labels and owner is

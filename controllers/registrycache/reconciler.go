@@ -93,8 +93,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	if s.deleting() {
 		return run(ctx, s, r.findCluster, r.publishPayload, r.forgetNodes, r.removeWorkload, r.releaseFinalizer)
 	}
-	return run(ctx, s, r.findCluster, r.joinCluster, r.ensureAuthority, r.allocateAddresses, r.publishPayload, r.connectWorkload, r.applyWorkload,
-		r.syncNodes, r.observeNodes, r.awaitNodes, r.rotateCertificates, r.pruneWorkload, r.observeWorkload)
+	return run(ctx, s, r.findCluster, r.joinCluster, r.ensureAuthority, r.allocateAddresses, r.trustMirrors, r.publishPayload, r.connectWorkload,
+		r.applyWorkload, r.syncNodes, r.observeNodes, r.awaitNodes, r.rotateCertificates, r.pruneWorkload, r.observeWorkload)
 }
 
 // run runs phases in order until one fails or says that the rest has nothing to do. The earliest requeue counts.
@@ -132,6 +132,7 @@ func patchOptions(err error) []patch.Option {
 		addonsv1.AddressesAllocatedCondition,
 		addonsv1.CertificatesValidCondition,
 		addonsv1.CachesAvailableCondition,
+		addonsv1.MirrorsValidCondition,
 		addonsv1.NodePayloadPublishedCondition,
 		addonsv1.NodesConfiguredCondition,
 		addonsv1.PausedCondition,

@@ -33,6 +33,8 @@ type scope struct {
 	taken map[netip.Addr]bool
 	// facts has an entry for each cache of the spec, by upstream, once the workload cluster is connected.
 	facts map[string]*cacheFact
+	// mirrors is what is known of the certificates of mirrors; nil: nobody looked.
+	mirrors *mirrorsFact
 	// payload is what became of the Secret with the node payload.
 	payload payloadFact
 	// nodes is what is known of nodes that exist already; nil: nobody looked.
@@ -107,6 +109,9 @@ func (s *scope) errors() []error {
 	var errs []error
 	if s.authority.err != nil {
 		errs = append(errs, s.authority.err)
+	}
+	if s.mirrors != nil && s.mirrors.err != nil {
+		errs = append(errs, s.mirrors.err)
 	}
 	if s.payload.err != nil {
 		errs = append(errs, s.payload.err)

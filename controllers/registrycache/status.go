@@ -18,6 +18,7 @@ func setStatus(s *scope) {
 		addonsv1.AddressesAllocatedCondition:   addressesAllocated(s),
 		addonsv1.CertificatesValidCondition:    certificatesValid(s),
 		addonsv1.CachesAvailableCondition:      cachesAvailable(s),
+		addonsv1.MirrorsValidCondition:         mirrorsValid(s),
 		addonsv1.NodePayloadPublishedCondition: nodePayloadPublished(s),
 		addonsv1.NodesConfiguredCondition:      nodesConfigured(s),
 	} {
@@ -27,7 +28,7 @@ func setStatus(s *scope) {
 	// It fails only if no condition types are given.
 	_ = conditions.SetSummaryCondition(s.cache, s.cache, addonsv1.ReadyCondition,
 		conditions.ForConditionTypes{addonsv1.AddressesAllocatedCondition, addonsv1.CertificatesValidCondition, addonsv1.CachesAvailableCondition,
-			addonsv1.NodePayloadPublishedCondition, addonsv1.NodesConfiguredCondition},
+			addonsv1.MirrorsValidCondition, addonsv1.NodePayloadPublishedCondition, addonsv1.NodesConfiguredCondition},
 		conditions.CustomMergeStrategy{MergeStrategy: conditions.DefaultMergeStrategy(conditions.ComputeReasonFunc(
 			conditions.GetDefaultComputeMergeReasonFunc(clusterv1.NotReadyReason, clusterv1.ReadyUnknownReason, clusterv1.ReadyReason),
 		))},
@@ -39,6 +40,8 @@ func addressesAllocated(s *scope) metav1.Condition {
 	switch {
 	case s.cluster == nil && !s.deleting():
 		return clusterNotFound(s)
+	case len(s.cache.Spec.Caches) == 0:
+		return isTrue(addonsv1.NoCachesReason)
 	case len(missing) == 0:
 		return isTrue(addonsv1.AddressesAllocatedReason)
 	case s.deleting():
@@ -60,6 +63,8 @@ func cachesAvailable(s *scope) metav1.Condition {
 		return clusterNotFound(s)
 	case s.clusterGoing():
 		return isFalse(addonsv1.ClusterDeletingReason, "The Cluster is being deleted; its caches go with it")
+	case len(s.cache.Spec.Caches) == 0:
+		return isTrue(addonsv1.NoCachesReason)
 	case s.err != nil:
 		return isUnknown(addonsv1.InternalErrorReason, "Please check the log of the manager")
 	case s.target == nil:

@@ -59,6 +59,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 		For(&addonsv1.RegistryCache{}).
 		Watches(&clusterv1.Cluster{}, handler.EnqueueRequestsFromMapFunc(toCache), clusterChanges()).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(secretToCache)).
+		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.caBundleToCache)).
 		WatchesRawSource(r.Workloads.Source(controllerName, toCache)).
 		WithOptions(options).
 		WithEventFilter(predicates.ResourceHasFilterLabel(mgr.GetScheme(), log, r.WatchFilterValue)).

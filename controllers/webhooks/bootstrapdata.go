@@ -76,8 +76,8 @@ func (h *bootstrapData) Handle(ctx context.Context, req admission.Request) admis
 	if err != nil {
 		return failed(ctx, fmt.Errorf("reading RegistryCache %s: %w", key, err))
 	}
-	if len(nodepayload.Values(rc).Caches) == 0 {
-		log.V(4).Info("The Cluster has no cache with an address, bootstrap data stays as it is", "Cluster", klog.KRef(key.Namespace, key.Name))
+	if nodepayload.Values(rc).Empty() {
+		log.V(4).Info("The Cluster has no cache with an address and no mirror, bootstrap data stays as it is", "Cluster", klog.KRef(key.Namespace, key.Name))
 		return admission.Allowed("")
 	}
 	return h.inject(ctx, injection{req: req, secret: secret, rc: rc})

@@ -135,6 +135,26 @@ func TestTheAPIServerIsAskedWhileTheCacheIsNotFilled(t *testing.T) {
 	NewWithT(t).Expect(handler.Handle(t.Context(), request(t, cloudConfig)).Patches).To(HaveLen(1))
 }
 
+// A mirror needs no address, and no Secret at this time: what is known of its certificates is in the status.
+func TestMirrorsAreInjectedWithoutACache(t *testing.T) {
+	for name, tc := range map[string]struct {
+		host    v1alpha1.MirrorHost
+		patches int
+	}{
+		"a mirror":                           {v1alpha1.MirrorHost{Host: "https://mirror.example"}, 1},
+		"a mirror with unknown certificates": {v1alpha1.MirrorHost{Host: "https://mirror.example", CABundleSecretRef: &v1alpha1.SecretReference{Name: "corp"}}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			handler, _ := newHandler(t, nil, nil)
+			rc := &v1alpha1.RegistryCache{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "c1"}}
+			rc.Spec.Mirrors = []v1alpha1.Mirror{{Upstream: "docker.io", Hosts: []v1alpha1.MirrorHost{tc.host}}}
+			handler.cached = fake.NewClientBuilder().WithScheme(newScheme(g)).WithObjects(rc).Build()
+			g.Expect(handler.Handle(t.Context(), request(t, cloudConfig)).Patches).To(HaveLen(tc.patches))
+		})
+	}
+}
+
 func TestADryRunLeavesNoEvent(t *testing.T) {
 	g := NewWithT(t)
 	handler, recorder := newHandler(t, nil, nil)
