@@ -6,5 +6,6 @@
 //	make e2e-containerd               containerd 1.6 and the current one
 //	make e2e-containerd LABELS=slow   all versions in between
 //
-// What one node shows it shows at once: three caches (plain, by IPv6, with TLS) and a hosts.toml that is not ours.
+// What one node shows it shows at once: three caches (plain, by IPv6, with TLS) and a hosts.toml that is not ours. What it asks
+// when it has mirrors is seen by registries in the process of the specs.
 package containerd

@@ -133,6 +133,9 @@ func (u *Upstream) waitUp(ctx context.Context) error {
 	})
 }
 
+// PlainURL is the URL at which this process reaches the server without TLS.
+func (u *Upstream) PlainURL(ctx context.Context) (string, error) { return u.base(ctx) }
+
 // base is the URL at which this host reaches the server without TLS.
 func (u *Upstream) base(ctx context.Context) (string, error) {
 	addresses, err := u.addresses(ctx)
