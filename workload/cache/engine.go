@@ -19,6 +19,7 @@ import (
 // for everything that is no pull.
 type engine struct {
 	stored *store.Store
+	remote *upstream.Client
 	pulls  *pull.Handler
 	app    *handlers.App
 
@@ -48,11 +49,13 @@ func start(config *Config) (*engine, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	e := &engine{
 		stored: stored,
+		remote: remote,
 		app:    app,
 		cancel: cancel,
 		pulls:  pull.New(pull.Options{Store: stored, Upstream: remote, RevalidateAfter: config.Pullthrough.RevalidateAfter}),
 	}
 	e.background.Go(func() { remote.Run(ctx) })
+	e.background.Go(func() { remote.CheckAccess(ctx) })
 	e.background.Go(func() { stored.Run(ctx, func() bool { return remote.Available() != nil }) })
 	return e, nil
 }

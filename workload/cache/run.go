@@ -31,7 +31,8 @@ func Run(ctx context.Context, config *Config, upstream string) error {
 	failed := make(chan error, 3)
 
 	// First, so that liveness is answered while a large store is read.
-	debug, err := serveDebug(config.HTTP.Debug, failed)
+	told := &reporter{}
+	debug, err := serveDebug(config.HTTP.Debug, told, failed)
 	if err != nil {
 		return err
 	}
@@ -41,6 +42,7 @@ func Run(ctx context.Context, config *Config, upstream string) error {
 	if err != nil {
 		return fmt.Errorf("starting the cache of %s: %w", config.Proxy.RemoteURL, err)
 	}
+	told.about(e)
 	registry, err := serveRegistry(config, handler(config, upstream, e.pulls, e.app), failed)
 	if err != nil {
 		return errors.Join(err, e.stop(0))
@@ -54,8 +56,8 @@ func Run(ctx context.Context, config *Config, upstream string) error {
 	}
 }
 
-func serveDebug(config configuration.Debug, failed chan<- error) (*http.Server, error) {
-	server := newServer(debugHandler(config))
+func serveDebug(config configuration.Debug, told *reporter, failed chan<- error) (*http.Server, error) {
+	server := newServer(debugHandler(config, told))
 	if config.Addr == "" {
 		return server, nil
 	}

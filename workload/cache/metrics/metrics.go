@@ -48,6 +48,8 @@ var (
 	StoredBytes   = gauge("stored_bytes", "Bytes of blobs and manifests in the store.")
 	StoredBlobs   = gauge("stored_blobs", "Blobs and manifests in the store.")
 	CapacityBytes = gauge("capacity_bytes", "Bytes that the store may use at most, before the high watermark.")
+	FreeBytes     = gauge("volume_free_bytes", "Bytes that the file system of the store has left.")
+	VolumeFull    = gauge("volume_full", "1 while there is no room for what is pulled, also after eviction, and for ten minutes after that.")
 	EvictedBytes  = counter("evicted_bytes_total", "Bytes removed from the store, by why.", "reason")
 	Evicted       = counter("evicted_blobs_total", "Blobs and manifests removed from the store, by why.", "reason")
 	DiskGuard     = counter("disk_guard_total", "Transfers that were served without being stored, by why.", "reason")
@@ -77,7 +79,7 @@ func init() {
 	prometheus.MustRegister(
 		Coalesced, Stale, FirstByte,
 		UpstreamRequests, UpstreamErrors, BreakerOpen, RateLimitedUntil, CredentialsRejected, FileErrors,
-		StoredBytes, StoredBlobs, CapacityBytes, EvictedBytes, Evicted, DiskGuard,
+		StoredBytes, StoredBlobs, CapacityBytes, FreeBytes, VolumeFull, EvictedBytes, Evicted, DiskGuard,
 	)
 }
 

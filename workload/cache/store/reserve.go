@@ -68,6 +68,7 @@ func (s *Store) reserve(size int64) error {
 		free += missing // the file system may need a moment to say so
 		s.wakeUp()
 	}
+	s.refuse(unix.ENOSPC)
 	return fmt.Errorf("%w: there is no room for %d bytes", ErrNotStored, size)
 }
 
@@ -100,11 +101,12 @@ func (s *Store) wakeUp() {
 func (s *Store) withRoom(size int64, do func() error) error {
 	err := do()
 	// Eviction does not help against EFBIG and EIO.
-	if (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)) && s.evict(size) {
+	if noRoom(err) && s.evict(size) {
 		err = do()
 	}
 	if err == nil || errors.Is(err, ErrNotStored) {
 		return err
 	}
+	s.refuse(err)
 	return fmt.Errorf("%w: %w", ErrNotStored, err)
 }

@@ -18,6 +18,7 @@ func (s *Store) Run(ctx context.Context, keepExpired func() bool) {
 	ticker := time.NewTicker(upkeepInterval)
 	defer ticker.Stop()
 	s.relieve(s.options.HighWatermark)
+	s.measureRoom()
 	for {
 		select {
 		case <-ctx.Done():
@@ -37,6 +38,7 @@ func (s *Store) upkeep(now time.Time, keepExpired func() bool) {
 		logrus.WithError(err).Warn("the capacity of the store stays as it was")
 	}
 	s.relieve(s.options.HighWatermark)
+	s.measureRoom()
 	if s.options.TTL > 0 && !keepExpired() {
 		s.expire(now.Add(-s.options.TTL))
 	}

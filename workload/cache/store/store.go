@@ -22,6 +22,7 @@ type Store struct {
 	capacity int64
 	reserved int64 // by writers
 	written  int64 // of that, on disk
+	refused  refusals
 }
 
 // Open reads the store in options.Root and removes what interrupted transfers left, those of a stock registry too.

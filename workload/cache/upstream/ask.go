@@ -89,6 +89,7 @@ func (c *Client) askUpstream(ctx context.Context, q question, who credentials) (
 		return nil, err
 	}
 	response, err := c.send(ctx, q, given)
+	c.tellBasic(who, given, err)
 	asked := challengeOf(err)
 	if asked == nil || asked.origin != c.origin {
 		return response, err
@@ -103,6 +104,7 @@ func (c *Client) askUpstream(ctx context.Context, q question, who credentials) (
 		return nil, err
 	}
 	response, err = c.send(ctx, q, again)
+	c.tellBasic(who, again, err)
 	if kindOf(err) == Unauthorized {
 		c.dropToken(asked, q.scope, who, again)
 	}
@@ -140,8 +142,9 @@ func (c *Client) seenBy(asked *challenge, who credentials) credentials {
 	if who.anonymous() || asked.trusted {
 		return who
 	}
+	realm, _ := url.Parse(asked.realm)
+	c.tellWithheld(who, realm)
 	if c.untrusted.taken(time.Minute) {
-		realm, _ := url.Parse(asked.realm)
 		logrus.WithFields(logrus.Fields{"upstream": c.host, "realm": realm.Scheme + "://" + realm.Host}).
 			Warn("the token server is not the upstream's: it is asked without the credentials")
 	}

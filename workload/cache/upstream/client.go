@@ -68,6 +68,7 @@ type Client struct {
 	learnt      atomic.Pointer[challenge] // what the upstream asks for, of any repository
 	breaker     *breaker
 	limit       rateLimit
+	access      access
 	rejections  ticket // for log lines
 	untrusted   ticket
 }
@@ -86,14 +87,17 @@ func New(options Options) (*Client, error) {
 	options.URL = &url.URL{Scheme: u.Scheme, Host: u.Host}
 	options.setDefaults()
 	c := &Client{
-		options:    options,
-		host:       u.Host,
-		origin:     originOf(u),
-		transports: newTransports(options),
-		tokens:     newTokens(),
-		breaker:    newBreaker(u.Host),
+		options: options,
+		host:    u.Host,
+		origin:  originOf(u),
+		tokens:  newTokens(),
+		breaker: newBreaker(u.Host),
 	}
-	c.credentials = &keeper{source: options.Credentials, host: u.Host, changed: c.tokens.dropOthers}
+	c.transports = newTransports(options, c.access.recheck)
+	c.credentials = &keeper{source: options.Credentials, host: u.Host, changed: func(generation uint64) {
+		c.tokens.dropOthers(generation)
+		c.access.renew(generation)
+	}}
 	return c, nil
 }
 

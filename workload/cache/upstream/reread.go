@@ -28,6 +28,13 @@ type complaint struct {
 	last string
 }
 
+// text is what was last complained of, "" if it could be read since.
+func (c *complaint) text() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.last
+}
+
 func (c *complaint) about(what string, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

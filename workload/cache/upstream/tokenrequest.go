@@ -26,9 +26,11 @@ func (c *Client) fetchToken(ctx context.Context, asked *challenge, scope string,
 	started := time.Now()
 	value, life, err := c.requestToken(ctx, asked, scope, who)
 	if err == nil {
+		c.tellToken(who, nil)
 		return token{value: value, until: started.Add(life / 10 * 9)}
 	}
 	failure := ofFailure(err, started)
+	c.tellToken(who, failure)
 	if refused(failure) {
 		return token{err: failure, until: started.Add(refusedLife)}
 	}

@@ -35,16 +35,18 @@ const (
 // transports holds the one that trusts what the CA file says now.
 type transports struct {
 	options   Options
+	changed   func() // other certificates are trusted from now on
 	due       ticket
 	reading   sync.Mutex
 	complaint complaint
-	content   []byte // of the CA file, as last read
-	err       error  // of that content
+	content   []byte      // of the CA file, as last read
+	err       error       // of that content
+	trusting  atomic.Bool // that the file had certificates once
 	current   atomic.Pointer[http.Transport]
 }
 
-func newTransports(options Options) *transports {
-	t := &transports{options: options}
+func newTransports(options Options, changed func()) *transports {
+	t := &transports{options: options, changed: changed}
 	t.current.Store(newTransport(options, nil))
 	if options.CAFile != "" {
 		t.due.taken(rereadInterval)
@@ -83,7 +85,12 @@ func (t *transports) reread() {
 	}
 	old := t.current.Swap(newTransport(t.options, pool))
 	old.CloseIdleConnections()
+	t.trusting.Store(true)
+	t.changed()
 }
+
+// trusts tells whether certificates of the CA file are in force.
+func (t *transports) trusts() bool { return t.trusting.Load() }
 
 func (t *transports) pool(content []byte) (*x509.CertPool, error) {
 	pool, err := x509.SystemCertPool()
