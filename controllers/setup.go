@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"github.com/capi-registry-cache/capi-registry-cache/controllers/registrycache"
 	"github.com/capi-registry-cache/capi-registry-cache/controllers/webhooks"
 	"github.com/capi-registry-cache/capi-registry-cache/templates/manifests"
+	"github.com/capi-registry-cache/capi-registry-cache/workload/cache/report"
 )
 
 const (
@@ -37,6 +39,8 @@ const (
 
 	// reportTimeout bounds the question to one Pod; there may be ten of them in a reconcile.
 	reportTimeout = 2 * time.Second
+	// longestReport is more than any is, in bytes.
+	longestReport = 1 << 20
 )
 
 // Options is what the controllers can be told. The zero value of a number means its default.
@@ -61,6 +65,8 @@ type Options struct {
 	NodeForgetTimeout time.Duration
 	// CertificateOverlap is how long nodes go on to trust a certificate authority after the last certificate of it was replaced.
 	CertificateOverlap time.Duration
+	// WatchNamespace limits the controllers to objects of a namespace; "" does not.
+	WatchNamespace string
 	// SecretClient reads the kubeconfigs of workload clusters. The default reads from the cache of the manager.
 	SecretClient client.Reader
 }
@@ -82,6 +88,7 @@ func SetupWithManager(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		UnreachableDeletionTimeout: o.UnreachableDeletionTimeout,
 		NodeForgetTimeout:          o.NodeForgetTimeout,
 		CertificateOverlap:         o.CertificateOverlap,
+		WatchNamespace:             o.WatchNamespace,
 	}
 	if err := reconciler.SetupWithManager(ctx, mgr, controller.Options{MaxConcurrentReconciles: o.RegistryCacheConcurrency}); err != nil {
 		return err
@@ -174,6 +181,15 @@ func (w workloads) GetUncachedClient(ctx context.Context, cluster client.ObjectK
 
 // NodeReport asks by way of the API server, so the Pod needs no credentials, and no way in from elsewhere.
 func (w workloads) NodeReport(ctx context.Context, cluster, pod client.ObjectKey) ([]byte, error) {
+	return w.ask(ctx, cluster, pod, manifests.NodeSyncPort, "/report")
+}
+
+// CacheReport asks as NodeReport does.
+func (w workloads) CacheReport(ctx context.Context, cluster, pod client.ObjectKey) ([]byte, error) {
+	return w.ask(ctx, cluster, pod, manifests.DebugPort, report.Path)
+}
+
+func (w workloads) ask(ctx context.Context, cluster, pod client.ObjectKey, port int, path string) ([]byte, error) {
 	config, err := w.clusters.GetRESTConfig(ctx, cluster)
 	if err != nil {
 		return nil, translate(err)
@@ -184,7 +200,12 @@ func (w workloads) NodeReport(ctx context.Context, cluster, pod client.ObjectKey
 	}
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
-	return core.Pods(pod.Namespace).ProxyGet("http", pod.Name, strconv.Itoa(manifests.NodeSyncPort), "/report", nil).DoRaw(ctx)
+	answer, err := core.Pods(pod.Namespace).ProxyGet("http", pod.Name, strconv.Itoa(port), path, nil).Stream(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Close() //nolint:errcheck // it was only read
+	return io.ReadAll(io.LimitReader(answer, longestReport))
 }
 
 func (w workloads) Watch(ctx context.Context, cluster client.ObjectKey, watch registrycache.Watch) error {

@@ -54,7 +54,9 @@ func TestACacheRunsInAClusterThatCAPIsClusterCacheConnects(t *testing.T) {
 	})
 	rc := &addonsv1.RegistryCache{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "c"}}
 	rc.Spec.Namespace = "caches-" + namespace
-	rc.Spec.Caches = []addonsv1.Cache{{Upstream: "docker.io"}}
+	rc.Spec.Caches = []addonsv1.Cache{{Upstream: "docker.io", CredentialsSecretRef: &addonsv1.SecretReference{Name: "hub"}}}
+	hub := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "hub"}, StringData: map[string]string{"username": "u", "password": "p"}}
+	g.Expect(env.Client.Create(t.Context(), hub)).To(Succeed())
 	g.Expect(env.Client.Create(t.Context(), rc)).To(Succeed())
 	get := func(obj client.Object) func() error {
 		return func() error { return env.Client.Get(t.Context(), client.ObjectKeyFromObject(obj), obj) }
@@ -68,6 +70,13 @@ func TestACacheRunsInAClusterThatCAPIsClusterCacheConnects(t *testing.T) {
 	g.Eventually(get(set)).Should(Succeed(), "in a namespace that did not exist")
 	g.Expect(get(service)()).To(Succeed())
 	first := service.UID
+	copied := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: rc.Spec.Namespace, Name: "registry-docker-io-credentials"}}
+	g.Expect(get(copied)()).To(Succeed())
+	g.Expect(get(hub)()).To(Succeed())
+	g.Expect(hub.Labels).To(HaveKey(addonsv1.ReferencedLabel), "the shipped rights suffice")
+	hub.StringData = map[string]string{"password": "p2"}
+	g.Expect(env.Client.Update(t.Context(), hub)).To(Succeed())
+	g.Eventually(func() string { _ = get(copied)(); return string(copied.Data["password"]) }).Should(Equal("p2"))
 
 	g.Expect(env.Client.Delete(t.Context(), service)).To(Succeed())
 	g.Eventually(func(g Gomega) {

@@ -87,6 +87,47 @@ const (
 	ExistingNodesIgnoredReason = "ExistingIgnored"
 )
 
+const (
+	// CredentialsValidCondition is true when the Secrets that caches name are as they should be, and no upstream refuses what is in
+	// them: credentials and CA certificates.
+	CredentialsValidCondition = "CredentialsValid"
+
+	// CredentialsAcceptedReason means that every upstream accepts what its cache has, as far as it can be known.
+	CredentialsAcceptedReason = "Accepted"
+	// CredentialsNotNeededReason means that no cache names a Secret.
+	CredentialsNotNeededReason = "NotNeeded"
+	// CredentialsNotCheckedReason means that a cache has not told yet what its upstream answers.
+	CredentialsNotCheckedReason = "NotChecked"
+	// SecretNotFoundReason means that a Secret does not exist.
+	SecretNotFoundReason = "SecretNotFound"
+	// SecretInvalidReason means that a Secret does not hold what it should; the message names the key.
+	SecretInvalidReason = "SecretInvalid"
+	// UpstreamRejectedReason means that an upstream, or its token server, answered 401 or 403.
+	UpstreamRejectedReason = "UpstreamRejected"
+	// CredentialsWithheldReason means that the token server is not one that credentials for the upstream may be sent to.
+	CredentialsWithheldReason = "Withheld"
+	// UpstreamNotTrustedReason means that the certificate of an upstream is not one that the cache trusts.
+	UpstreamNotTrustedReason = "UpstreamNotTrusted"
+)
+
+const (
+	// VolumesHealthyCondition is true when the volume of every cache has the size that the spec says, and takes what is pulled.
+	VolumesHealthyCondition = "VolumesHealthy"
+
+	// VolumesHealthyReason means that all volumes are, as far as it can be known.
+	VolumesHealthyReason = "Healthy"
+	// VolumesNotReportedReason means that a cache has not told yet of its volume.
+	VolumesNotReportedReason = "NotReported"
+	// VolumeGrowingReason means that a volume is on its way to a larger size.
+	VolumeGrowingReason = "Growing"
+	// VolumeNotGrownReason means that a volume cannot have the size that the spec says; it stays as it is.
+	VolumeNotGrownReason = "NotGrown"
+	// VolumeFullReason means that a volume has no room for what is pulled. Pulls go on, and are not cached.
+	VolumeFullReason = "Full"
+	// VolumeFailingReason means that a volume refuses writes. Pulls go on, and are not cached.
+	VolumeFailingReason = "Failing"
+)
+
 // Reasons that more than one condition uses.
 const (
 	// NoCachesReason means that the spec has mirrors only.

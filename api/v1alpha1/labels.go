@@ -23,6 +23,10 @@ const (
 	// OptOutValue is the value of OptOutAnnotation.
 	OptOutValue = "skip"
 
+	// ReferencedLabel is on Secrets of users that a RegistryCache names: the manager watches no others. It may be put there before, so
+	// that a new Secret is seen at once.
+	ReferencedLabel = "addons.cluster.x-k8s.io/registry-cache-reference"
+
 	// UpstreamAnnotation names the upstream of the cache that an object belongs to, as the spec gives it.
 	UpstreamAnnotation = "addons.cluster.x-k8s.io/registry-cache-upstream"
 

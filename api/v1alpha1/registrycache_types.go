@@ -338,8 +338,8 @@ const (
 
 // RegistryCacheStatus is what the controller knows of the caches of a Cluster.
 type RegistryCacheStatus struct {
-	// conditions are Ready, AddressesAllocated, CertificatesValid, CachesAvailable, MirrorsValid, NodePayloadPublished, NodesConfigured
-	// and Paused.
+	// conditions are Ready, AddressesAllocated, CertificatesValid, CachesAvailable, MirrorsValid, NodePayloadPublished, NodesConfigured,
+	// CredentialsValid, VolumesHealthy and Paused.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -57,14 +57,26 @@ func (r *Reconciler) applyCache(ctx context.Context, s *scope, cache addonsv1.Ca
 
 // applyObjects stops at the first object that fails; the error then names it.
 func (r *Reconciler) applyObjects(ctx context.Context, s *scope, cache addonsv1.Cache, entry *addonsv1.CacheStatus, fact *cacheFact) error {
-	objects, err := manifests.Objects(r.values(s, cache, entry))
+	values := r.values(s, cache, entry)
+	if err := r.growVolumes(ctx, s, cache, &values, fact); err != nil {
+		return &objectError{object: "PersistentVolumeClaims", err: err}
+	}
+	objects, err := manifests.Objects(values)
 	if err != nil {
 		return &objectError{object: "manifests", err: apierrors.NewBadRequest(err.Error())}
 	}
+	keepCopies(values, fact)
 	created := false
 	for _, obj := range objects {
+		fact.objects[objectKey(obj)] = true
 		if set, ok := obj.(*appsv1.StatefulSet); ok {
+			if fact.volume.replaced {
+				continue // the watch tells when the old one is gone
+			}
 			if err := r.certify(ctx, s, cache, entry, fact, set); err != nil {
+				return err
+			}
+			if err := pinCopies(ctx, s, values, set); err != nil {
 				return err
 			}
 		}
@@ -75,7 +87,7 @@ func (r *Reconciler) applyObjects(ctx context.Context, s *scope, cache addonsv1.
 		if err != nil {
 			return &objectError{object: fmt.Sprintf("%s %s", obj.GetObjectKind().GroupVersionKind().Kind, obj.GetName()), err: err}
 		}
-		fact.objects[objectKey(obj)] = true
+		r.copied(ctx, s, cache, values, obj, outcome)
 		if _, ok := obj.(*appsv1.StatefulSet); ok {
 			created = outcome == apply.Created
 		}
@@ -129,6 +141,7 @@ func (r *Reconciler) values(s *scope, cache addonsv1.Cache, entry *addonsv1.Cach
 		HighWatermarkPercent: ptr.Deref(cache.GarbageCollection.HighWatermarkPercent, 0),
 		RevalidateAfter:      ptr.Deref(cache.RevalidateAfter, metav1.Duration{}).Duration,
 		TLS:                  scheme(cache) == "https",
+		Access:               s.secrets[cache.Upstream].access,
 	}
 	if cache.Image != "" {
 		values.Image, values.Stock = cache.Image, true

@@ -2,6 +2,7 @@ package registrycache_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -15,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2/textlogger"
 	ctrl "sigs.k8s.io/controller-runtime"
 	ctrlcache "sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -27,6 +29,7 @@ import (
 	"github.com/capi-registry-cache/capi-registry-cache/controllers/registrycache"
 	"github.com/capi-registry-cache/capi-registry-cache/templates/manifests"
 	"github.com/capi-registry-cache/capi-registry-cache/test/envtest"
+	"github.com/capi-registry-cache/capi-registry-cache/workload/cache/report"
 )
 
 const (
@@ -34,6 +37,9 @@ const (
 	forgetTimeout   = 8 * time.Second
 	overlap         = 5 * time.Second
 	workloadImage   = "registry.example.com/workload:test"
+
+	// logLevel is the most talkative one below that at which client-go logs the bodies of answers, Secrets as well.
+	logLevel = 7
 )
 
 // One API server is the management cluster and every workload cluster; tests differ in namespace and CIDR.
@@ -42,11 +48,13 @@ var (
 	clusters   *fakeClusters
 	reconciler *registrycache.Reconciler
 	writes     = &writeCounter{}
+	logged     = &logBuffer{}
 )
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
+	ctrl.SetLogger(textlogger.NewLogger(textlogger.NewConfig(textlogger.Output(logged), textlogger.Verbosity(logLevel))))
 	var err error
 	if env, err = envtest.New(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -126,6 +134,7 @@ type fakeClusters struct {
 	mu        sync.Mutex
 	connected map[client.ObjectKey]bool
 	watches   map[string]bool
+	reports   map[client.ObjectKey]toldReport
 }
 
 func newFakeClusters(ctx context.Context, config *rest.Config) (*fakeClusters, error) {
@@ -145,7 +154,7 @@ func newFakeClusters(ctx context.Context, config *rest.Config) (*fakeClusters, e
 	live, err := client.New(config, client.Options{Scheme: env.Scheme})
 	return &fakeClusters{
 		cached: cached, live: live, cache: cache, events: make(chan event.GenericEvent, 10),
-		connected: map[client.ObjectKey]bool{}, watches: map[string]bool{},
+		connected: map[client.ObjectKey]bool{}, watches: map[string]bool{}, reports: map[client.ObjectKey]toldReport{},
 	}, err
 }
 
@@ -159,6 +168,30 @@ func (f *fakeClusters) GetUncachedClient(_ context.Context, cluster client.Objec
 
 func (f *fakeClusters) NodeReport(_ context.Context, cluster, pod client.ObjectKey) ([]byte, error) {
 	return []byte(`{"problems":[{"reason":"Conflict","upstream":"docker.io","message":"a trouble of ` + pod.Name + `"}]}`), f.check(cluster)
+}
+
+// CacheReport is what the test says, and of a healthy cache if it says nothing.
+func (f *fakeClusters) CacheReport(_ context.Context, cluster, pod client.ObjectKey) ([]byte, error) {
+	if err := f.check(cluster); err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if told, ok := f.reports[pod]; ok {
+		return told.document, told.err
+	}
+	return json.Marshal(healthy())
+}
+
+// healthy is the report of a cache that wants for nothing.
+func healthy() report.Report {
+	return report.Report{Access: report.Access{State: report.AccessAccepted}, Volume: report.Volume{State: report.VolumeUsable}}
+}
+
+// toldReport is what a Pod answers.
+type toldReport struct {
+	document []byte
+	err      error
 }
 
 func (f *fakeClusters) Watch(_ context.Context, cluster client.ObjectKey, watch registrycache.Watch) error {
@@ -199,6 +232,33 @@ func (f *fakeClusters) set(cluster client.Object, connected bool) {
 func (f *fakeClusters) wake(cluster client.Object) {
 	copied, _ := cluster.DeepCopyObject().(client.Object)
 	f.events <- event.GenericEvent{Object: copied}
+}
+
+// logBuffer keeps everything that is logged.
+type logBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+// Write implements io.Writer.
+func (b *logBuffer) Write(line []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(line)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+// tell lets a Pod of a cache report, and wakes the controller, which would ask a little later by itself.
+func (f *fakeClusters) tell(cluster client.Object, pod string, told toldReport) {
+	f.mu.Lock()
+	f.reports[client.ObjectKey{Namespace: cluster.GetNamespace(), Name: pod}] = told
+	f.mu.Unlock()
+	f.wake(cluster)
 }
 
 // writeCounter counts requests that write, as they leave the client, without Events.

@@ -10,7 +10,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	"sigs.k8s.io/cluster-api/util/conditions"
@@ -193,7 +192,8 @@ func (f *fixture) claim(upstream string) *corev1.PersistentVolumeClaim {
 		Namespace: f.namespace, Name: template.Name + "-" + set.Name + "-0", Labels: template.Labels,
 	}}
 	claim.Spec.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}
-	claim.Spec.Resources.Requests = corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}
+	claim.Spec.Resources.Requests = template.Spec.Resources.Requests
+	claim.Spec.StorageClassName = template.Spec.StorageClassName
 	f.Expect(env.Client.Create(f.t.Context(), claim)).To(Succeed())
 	return claim
 }

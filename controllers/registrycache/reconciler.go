@@ -52,9 +52,13 @@ type Reconciler struct {
 	// CertificateOverlap is how long nodes go on to trust an authority after the last certificate of it was replaced.
 	CertificateOverlap time.Duration
 
+	// WatchNamespace limits what is watched to a namespace; "" does not.
+	WatchNamespace string
+
 	applier      *apply.Applier
 	refusals     *refusals
 	certificates *certificates
+	references   *references
 	watcher      watcher
 }
 
@@ -91,10 +95,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 		}
 	}()
 	if s.deleting() {
-		return run(ctx, s, r.findCluster, r.publishPayload, r.forgetNodes, r.removeWorkload, r.releaseFinalizer)
+		return run(ctx, s, r.findCluster, r.publishPayload, r.forgetNodes, r.removeWorkload, r.releaseSecrets, r.releaseFinalizer)
 	}
-	return run(ctx, s, r.findCluster, r.joinCluster, r.ensureAuthority, r.allocateAddresses, r.trustMirrors, r.publishPayload, r.connectWorkload,
-		r.applyWorkload, r.syncNodes, r.observeNodes, r.awaitNodes, r.rotateCertificates, r.pruneWorkload, r.observeWorkload)
+	return run(ctx, s, r.findCluster, r.joinCluster, r.ensureAuthority, r.allocateAddresses, r.trustMirrors, r.publishPayload, r.readSecrets,
+		r.connectWorkload, r.applyWorkload, r.syncNodes, r.observeNodes, r.awaitNodes, r.rotateCertificates, r.pruneWorkload, r.observeWorkload,
+		r.observeReports, r.releaseSecrets)
 }
 
 // run runs phases in order until one fails or says that the rest has nothing to do. The earliest requeue counts.
@@ -135,6 +140,8 @@ func patchOptions(err error) []patch.Option {
 		addonsv1.MirrorsValidCondition,
 		addonsv1.NodePayloadPublishedCondition,
 		addonsv1.NodesConfiguredCondition,
+		addonsv1.CredentialsValidCondition,
+		addonsv1.VolumesHealthyCondition,
 		addonsv1.PausedCondition,
 	}}
 	if err != nil {

@@ -35,6 +35,12 @@ type scope struct {
 	facts map[string]*cacheFact
 	// mirrors is what is known of the certificates of mirrors; nil: nobody looked.
 	mirrors *mirrorsFact
+	// secrets has an entry for each cache of the spec, by upstream, once the Secrets that they name were read.
+	secrets map[string]*secretsFact
+	// unmarked: a Secret could not be labelled, so no watch tells when it changes.
+	unmarked bool
+	// copied: a copy of a Secret in the workload cluster changed.
+	copied bool
 	// payload is what became of the Secret with the node payload.
 	payload payloadFact
 	// nodes is what is known of nodes that exist already; nil: nobody looked.
@@ -79,6 +85,9 @@ type cacheFact struct {
 	applied bool
 	// readyReplicas is how many replicas serve.
 	readyReplicas int32
+	// volume is what is known of its claims, reports what its Pods tell.
+	volume  volumeFact
+	reports reportsFact
 }
 
 // clusterKey names the workload cluster, which is also the name of the RegistryCache.
@@ -118,6 +127,9 @@ func (s *scope) errors() []error {
 	}
 	for _, cache := range s.cache.Spec.Caches {
 		if fact := s.facts[cache.Upstream]; fact != nil && fact.err != nil {
+			errs = append(errs, fact.err)
+		}
+		if fact := s.secrets[cache.Upstream]; fact != nil && fact.err != nil {
 			errs = append(errs, fact.err)
 		}
 	}

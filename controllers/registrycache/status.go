@@ -21,6 +21,8 @@ func setStatus(s *scope) {
 		addonsv1.MirrorsValidCondition:         mirrorsValid(s),
 		addonsv1.NodePayloadPublishedCondition: nodePayloadPublished(s),
 		addonsv1.NodesConfiguredCondition:      nodesConfigured(s),
+		addonsv1.CredentialsValidCondition:     credentialsValid(s),
+		addonsv1.VolumesHealthyCondition:       volumesHealthy(s),
 	} {
 		condition.Type = kind
 		conditions.Set(s.cache, condition)
@@ -28,8 +30,9 @@ func setStatus(s *scope) {
 	// It fails only if no condition types are given.
 	_ = conditions.SetSummaryCondition(s.cache, s.cache, addonsv1.ReadyCondition,
 		conditions.ForConditionTypes{addonsv1.AddressesAllocatedCondition, addonsv1.CertificatesValidCondition, addonsv1.CachesAvailableCondition,
-			addonsv1.MirrorsValidCondition, addonsv1.NodePayloadPublishedCondition, addonsv1.NodesConfiguredCondition},
-		conditions.CustomMergeStrategy{MergeStrategy: conditions.DefaultMergeStrategy(conditions.ComputeReasonFunc(
+			addonsv1.MirrorsValidCondition, addonsv1.NodePayloadPublishedCondition, addonsv1.NodesConfiguredCondition,
+			addonsv1.CredentialsValidCondition, addonsv1.VolumesHealthyCondition},
+		conditions.CustomMergeStrategy{MergeStrategy: conditions.DefaultMergeStrategy(conditions.GetPriorityFunc(priority), conditions.ComputeReasonFunc(
 			conditions.GetDefaultComputeMergeReasonFunc(clusterv1.NotReadyReason, clusterv1.ReadyUnknownReason, clusterv1.ReadyReason),
 		))},
 	)

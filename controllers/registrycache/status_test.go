@@ -15,6 +15,7 @@ import (
 	addonsv1 "github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
 	"github.com/capi-registry-cache/capi-registry-cache/controllers/apply"
 	"github.com/capi-registry-cache/capi-registry-cache/controllers/registrycache/authority"
+	"github.com/capi-registry-cache/capi-registry-cache/workload/cache/report"
 )
 
 func TestSetStatusTurnsFactsIntoConditions(t *testing.T) {
@@ -173,13 +174,17 @@ func serving() *scope {
 		payload: payloadFact{published: true},
 		facts:   map[string]*cacheFact{},
 		nodes:   &nodesFact{total: 3, configured: 3},
+		secrets: map[string]*secretsFact{},
 	}
 	s.authority.ca, _ = authority.New(s.now)
 	s.authority.trusted = authority.Bundle{s.authority.ca.Certificate}
 	for _, upstream := range []string{"docker.io", "quay.io"} {
 		s.cache.Spec.Caches = append(s.cache.Spec.Caches, addonsv1.Cache{Upstream: upstream})
 		s.cache.Status.Caches = append(s.cache.Status.Caches, addonsv1.CacheStatus{Upstream: upstream, Endpoint: "http://10.96.1.0:5000"})
-		s.facts[upstream] = &cacheFact{applied: true, readyReplicas: 1, certificate: issued(s.authority.ca, s.now)}
+		s.facts[upstream] = &cacheFact{applied: true, readyReplicas: 1, certificate: issued(s.authority.ca, s.now), reports: reportsFact{told: []report.Report{{
+			Access: report.Access{State: report.AccessUnused}, Volume: report.Volume{State: report.VolumeUsable},
+		}}}}
+		s.secrets[upstream] = &secretsFact{}
 	}
 	return s
 }

@@ -4,16 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
-	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	addonsv1 "github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
 	"github.com/capi-registry-cache/capi-registry-cache/bootstrap/payload"
@@ -27,9 +24,6 @@ const (
 	// user data, which some clouds limit to far less, and a ConfigMap brings them to nodes that exist.
 	maxCABundle  = 32 << 10
 	maxCABundles = 256 << 10
-	// caBundlePoll is how soon a Secret is read again. The manager is woken only by those that carry CAPI's label of a Cluster, as it
-	// watches no others.
-	caBundlePoll = 5 * time.Minute
 	// namedMirrors is how many mirrors a condition names.
 	namedMirrors = 10
 )
@@ -45,6 +39,7 @@ type mirrorsFact struct {
 // caBundle is what a Secret holds: certificates in PEM, or what is wrong with it, in words that quote nothing of it, or why nobody knows.
 type caBundle struct {
 	certificates, trouble string
+	missing               bool
 	err                   error
 }
 
@@ -59,17 +54,17 @@ func (r *Reconciler) trustMirrors(ctx context.Context, s *scope) (ctrl.Result, e
 	before := s.cache.DeepCopy()
 	read := map[string]caBundle{}
 	for _, name := range names {
-		read[name] = r.readCABundle(ctx, client.ObjectKey{Namespace: s.cache.Namespace, Name: name})
+		read[name] = r.readMirrorBundle(ctx, s, name)
 		s.mirrors.err = errors.Join(s.mirrors.err, read[name].err)
 	}
 	s.cache.Status.MirrorCABundles = trusted(s, read)
 	if err := r.writeStatus(ctx, s, before); err != nil {
 		return ctrl.Result{}, err
 	}
-	if len(names) == 0 {
-		return ctrl.Result{}, nil
+	if s.unmarked || slices.ContainsFunc(slices.Collect(maps.Values(read)), func(b caBundle) bool { return b.missing }) {
+		return ctrl.Result{RequeueAfter: secretPoll}, nil
 	}
-	return ctrl.Result{RequeueAfter: caBundlePoll}, nil
+	return ctrl.Result{}, nil
 }
 
 // trusted is what the status is to hold: for each mirror that names a Secret what that holds, else what the status held.
@@ -117,26 +112,25 @@ func meanwhile(certificates string) string {
 	return "nodes go on with the certificates that it had last"
 }
 
-// readCABundle reads from the API server: the manager caches no content of Secrets but kubeconfigs.
-func (r *Reconciler) readCABundle(ctx context.Context, key client.ObjectKey) caBundle {
-	secret := &corev1.Secret{}
-	err := r.APIReader.Get(ctx, key, secret)
+// readMirrorBundle reads a Secret that mirrors name.
+func (r *Reconciler) readMirrorBundle(ctx context.Context, s *scope, name string) caBundle {
+	secret, err := r.referenced(ctx, s, name)
 	switch {
 	case apierrors.IsNotFound(err):
-		return caBundle{trouble: fmt.Sprintf("Secret %s: not found; a Secret in namespace %s with the key %s is accepted", key.Name, key.Namespace, caBundleKey)}
+		return caBundle{missing: true, trouble: fmt.Sprintf("Secret %s: not found; a Secret in namespace %s with the key %s is accepted", name, s.cache.Namespace, caBundleKey)}
 	case err != nil:
 		return caBundle{err: fmt.Errorf("reading the certificates of a mirror: %w", err)}
 	}
 	content, ok := secret.Data[caBundleKey]
 	if !ok {
-		return caBundle{trouble: fmt.Sprintf("Secret %s: no key %s; certificates in PEM under this key are accepted", key.Name, caBundleKey)}
+		return caBundle{trouble: fmt.Sprintf("Secret %s: no key %s; certificates in PEM under this key are accepted", name, caBundleKey)}
 	}
 	if len(content) > maxCABundle {
-		return caBundle{trouble: fmt.Sprintf("Secret %s, key %s: %d bytes; at most %d bytes are accepted, as every node gets them in its user data", key.Name, caBundleKey, len(content), maxCABundle)}
+		return caBundle{trouble: fmt.Sprintf("Secret %s, key %s: %d bytes; at most %d bytes are accepted, as every node gets them in its user data", name, caBundleKey, len(content), maxCABundle)}
 	}
 	certificates, err := payload.Certificates(content)
 	if err != nil {
-		return caBundle{trouble: fmt.Sprintf("Secret %s, key %s: %v", key.Name, caBundleKey, err)}
+		return caBundle{trouble: fmt.Sprintf("Secret %s, key %s: %v", name, caBundleKey, err)}
 	}
 	return caBundle{certificates: certificates}
 }
@@ -152,16 +146,6 @@ func caBundleSecrets(rc *addonsv1.RegistryCache) []string {
 		}
 	}
 	return names
-}
-
-// caBundleToCache maps a Secret that carries CAPI's label of a Cluster to its RegistryCache, if that names it for a mirror.
-func (r *Reconciler) caBundleToCache(ctx context.Context, secret client.Object) []ctrl.Request {
-	key := client.ObjectKey{Namespace: secret.GetNamespace(), Name: secret.GetLabels()[clusterv1.ClusterNameLabel]}
-	rc := &addonsv1.RegistryCache{}
-	if key.Name == "" || r.Client.Get(ctx, key, rc) != nil || !slices.Contains(caBundleSecrets(rc), secret.GetName()) {
-		return nil
-	}
-	return []ctrl.Request{{NamespacedName: key}}
 }
 
 // mirrorsValid tells whether nodes are told of every mirror as the spec has it.

@@ -54,12 +54,16 @@ func workloadLists() []client.ObjectList {
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, options controller.Options) error {
 	log := ctrl.LoggerFrom(ctx).WithValues("controller", controllerName)
 	r.init()
+	var err error
+	if r.references, err = newReferences(mgr, r.WatchNamespace); err != nil {
+		return err
+	}
 	c, err := capicontroller.NewControllerManagedBy(mgr, log).
 		Named(controllerName).
 		For(&addonsv1.RegistryCache{}).
 		Watches(&clusterv1.Cluster{}, handler.EnqueueRequestsFromMapFunc(toCache), clusterChanges()).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(secretToCache)).
-		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.caBundleToCache)).
+		WatchesRawSource(r.references.source(r.secretToCaches)).
 		WatchesRawSource(r.Workloads.Source(controllerName, toCache)).
 		WithOptions(options).
 		WithEventFilter(predicates.ResourceHasFilterLabel(mgr.GetScheme(), log, r.WatchFilterValue)).

@@ -23,6 +23,9 @@ type WorkloadClusters interface {
 	GetUncachedClient(ctx context.Context, cluster client.ObjectKey) (client.Client, error)
 	// NodeReport returns what a Pod of node-sync answers at /report. Errors are those of GetClient, or of the connection.
 	NodeReport(ctx context.Context, cluster, pod client.ObjectKey) ([]byte, error)
+	// CacheReport returns what a Pod of a cache answers at report.Path. Errors are those of GetClient, of the connection, or NotFound if
+	// there is no such Pod, or if it has no report.
+	CacheReport(ctx context.Context, cluster, pod client.ObjectKey) ([]byte, error)
 	// Watch starts a watch, once for each name and connection. Errors are those of GetClient.
 	Watch(ctx context.Context, cluster client.ObjectKey, watch Watch) error
 	// Source wakes a controller when a workload cluster is connected or disconnected.

@@ -63,12 +63,15 @@ type Values struct {
 	Tolerations  []corev1.Toleration
 	// Resources of the container; nil is requests of 20m CPU and 50Mi memory.
 	Resources *corev1.ResourceRequirements
+	// Access is what the cache asks its upstream with.
+	Access Access
 }
 
 // Objects returns the objects of one cache, with TypeMeta set, in the order in which they are to be applied: the
-// Namespace unless every cluster has it, the Secret with the configuration, the Service, the NetworkPolicy, a PodDisruptionBudget
-// if there are several Pods, the StatefulSet. The Namespace does not match Selector: it may hold what others put there, so it
-// is never removed. If v is Certified, CertificateSecret has to be there before the StatefulSet.
+// Namespace unless every cluster has it, the Secret with the configuration, those of AccessSecrets whose content is known, the
+// Service, the NetworkPolicy, a PodDisruptionBudget if there are several Pods, the StatefulSet. The Namespace does not match
+// Selector: it may hold what others put there, so it is never removed. If v is Certified, CertificateSecret has to be there before
+// the StatefulSet.
 //
 // It fails on a ClusterIP that is no address and on a volume type that the API does not have.
 func Objects(v Values) ([]client.Object, error) {
@@ -84,7 +87,12 @@ func Objects(v Values) ([]client.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	objects := []client.Object{configSecret(v, config), service, networkPolicy(objectMeta(v), podSelector(v), RegistryPort, DebugPort)}
+	secrets, err := accessSecrets(v)
+	if err != nil {
+		return nil, fmt.Errorf("rendering credentials: %w", err)
+	}
+	objects := append([]client.Object{configSecret(v, config)}, secrets...)
+	objects = append(objects, service, networkPolicy(objectMeta(v), podSelector(v), RegistryPort, DebugPort))
 	objects = append(append(objects, disruptionBudgets(v)...), statefulSet)
 	if everywhere(v.Namespace) {
 		return objects, nil

@@ -56,6 +56,8 @@ var goldens = map[string]manifests.Values{
 	"empty-dir-resources":  with(withEmptyDir),
 	"all-options":          with(withAll),
 	"stock-tls":            with(func(v *manifests.Values) { v.Image, v.Stock = "registry:3", true }),
+	"access":               with(withAccess),
+	"access-restarted":     with(withRestarted),
 }
 
 func withStorageClass(v *manifests.Values) {
@@ -91,6 +93,18 @@ func withAll(v *manifests.Values) {
 		Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("128Mi")},
 		Limits:   corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("512Mi")},
 	}
+}
+
+func withAccess(v *manifests.Values) {
+	v.Access = manifests.Access{
+		Credentials: true, Username: []byte("org+robot"), Password: []byte("#not: {yaml}"),
+		CABundle: true, Certificates: []byte("-----BEGIN CERTIFICATE-----\n"),
+	}
+}
+
+func withRestarted(v *manifests.Values) {
+	withAccess(v)
+	v.Image, v.Access.Restarted = "registry:3", true
 }
 
 func TestObjectsAreAsTheGoldenFilesHaveThem(t *testing.T) {

@@ -16,6 +16,8 @@ type pullthroughConfig struct {
 	HTTP            httpOptions `yaml:"http"`
 	RevalidateAfter string      `yaml:"revalidateafter"`
 	Storage         storeLimits `yaml:"storage"`
+	// Upstream is with what the upstream is asked.
+	Upstream accessConfig `yaml:"upstream,omitempty"`
 }
 
 // httpOptions: with Cleartext plain HTTP is answered beside TLS.
@@ -39,6 +41,7 @@ func pullthrough(v Values) pullthroughConfig {
 		HTTP:            httpOptions{Cleartext: v.Certified()},
 		RevalidateAfter: v.RevalidateAfter.String(),
 		Storage:         storeLimits{MaxSize: maxSize(v), HighWatermarkPercent: high, LowWatermarkPercent: high - watermarkGap},
+		Upstream:        access(v),
 	}
 }
 

@@ -46,6 +46,7 @@ func statefulSet(v Values, configHash string) (*appsv1.StatefulSet, error) {
 			Template:             podTemplate(v, configHash),
 		},
 	}
+	withAccess(v, &set.Spec.Template.Spec)
 	switch v.Volume.Type {
 	case addonsv1.PersistentVolumeClaimVolume, "":
 		set.Spec.VolumeClaimTemplates = []corev1.PersistentVolumeClaim{storeClaim(v)}
@@ -171,6 +172,9 @@ func storeClaim(v Values) corev1.PersistentVolumeClaim {
 		},
 	}
 }
+
+// VolumeSize is the size of the volume that the values ask for.
+func VolumeSize(v Values) resource.Quantity { return volumeSize(v) }
 
 // volumeSize is that of the spec, or the default of the API.
 func volumeSize(v Values) resource.Quantity {
