@@ -29,10 +29,17 @@ const (
 type Image struct {
 	upstream   *Upstream
 	Repository string
+	// Digest is that of the manifest.
+	Digest digest.Digest
 }
 
 // Ref is the reference that goes through the cache of the upstream, if there is one.
 func (i Image) Ref() string { return i.upstream.Host() + "/" + i.Repository + ":" + fixtureTag }
+
+// DigestRef is Ref without the tag.
+func (i Image) DigestRef() string {
+	return i.upstream.Host() + "/" + i.Repository + "@" + i.Digest.String()
+}
 
 // DirectRef is a reference to the same image that no cache serves.
 func (i Image) DirectRef() string {
@@ -61,22 +68,23 @@ func (u *Upstream) Push(ctx context.Context, repository string) (Image, error) {
 		manifest.Layers = append(manifest.Layers, descriptor)
 		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, descriptor.Digest)
 	}
-	return image, pushManifest(ctx, base, repository, manifest, config)
+	image.Digest, err = pushManifest(ctx, base, repository, manifest, config)
+	return image, err
 }
 
-func pushManifest(ctx context.Context, base, repository string, manifest imagev1.Manifest, config imagev1.Image) error {
+func pushManifest(ctx context.Context, base, repository string, manifest imagev1.Manifest, config imagev1.Image) (digest.Digest, error) {
 	data, err := json.Marshal(config)
 	if err != nil {
-		return fmt.Errorf("encoding the image configuration: %w", err)
+		return "", fmt.Errorf("encoding the image configuration: %w", err)
 	}
 	if manifest.Config, err = pushBlob(ctx, base, repository, imagev1.MediaTypeImageConfig, data); err != nil {
-		return err
+		return "", err
 	}
 	if data, err = json.Marshal(manifest); err != nil {
-		return fmt.Errorf("encoding the manifest: %w", err)
+		return "", fmt.Errorf("encoding the manifest: %w", err)
 	}
 	_, err = send(ctx, http.MethodPut, base+"/v2/"+repository+"/manifests/"+fixtureTag, manifest.MediaType, data)
-	return err
+	return digest.FromBytes(data), err
 }
 
 // pushBlob uploads a blob in one request, as the distribution specification has it.

@@ -8,9 +8,11 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -93,6 +95,15 @@ func (a *authority) serve(hosts ...string) (keyPair, error) {
 		return keyPair{}, fmt.Errorf("encoding the key of %v: %w", hosts, err)
 	}
 	return keyPair{certificate: pemBlock("CERTIFICATE", der), key: pemBlock("PRIVATE KEY", keyDER)}, nil
+}
+
+// client trusts the authority, and nobody else.
+func (a *authority) client() (*http.Client, error) {
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(a.PEM) {
+		return nil, errors.New("the authority is no certificate")
+	}
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}}, nil
 }
 
 // write puts the pair into a directory, under the names that Kubernetes uses.

@@ -31,6 +31,8 @@ const (
 type Upstream struct {
 	stack         *Stack
 	name, network string
+	// aliases are more names of its address, more are more containers that serve it.
+	aliases, more []string
 }
 
 // Upstreams are all registries of the stack.
@@ -52,7 +54,12 @@ func (u *Upstream) DirectHost() string { return "direct-" + u.name + ".test:" + 
 // RemoteURL is what a cache is told to pull from.
 func (u *Upstream) RemoteURL() string { return "http://" + u.name + ".test:" + plainPort }
 
-func (u *Upstream) servers() []string { return []string{u.name + "-https", u.name + "-http"} }
+// AuthorityURL is https, with a certificate that only those trust who have the stack's authority.
+func (u *Upstream) AuthorityURL() string { return "https://" + u.Host() }
+
+func (u *Upstream) servers() []string {
+	return append([]string{u.name + "-https", u.name + "-http"}, u.more...)
+}
 
 // startUpstreams builds the image and starts all upstreams that do not run.
 func (s *Stack) startUpstreams(ctx context.Context) error {
@@ -72,8 +79,12 @@ func (u *Upstream) create(ctx context.Context) error {
 		return u.Start(ctx)
 	}
 	hosts := []string{strings.TrimSuffix(u.Host(), ":"+secretPort), strings.TrimSuffix(u.DirectHost(), ":"+secretPort)}
-	if _, err := docker(ctx, "run", "-d", "--name", u.name, "--label", upstreamLabel, "--network", u.network,
-		"--network-alias", hosts[0], "--network-alias", hosts[1], "--entrypoint", "/idle", upstreamImage); err != nil {
+	hosts = append(hosts, u.aliases...)
+	args := []string{"run", "-d", "--name", u.name, "--label", upstreamLabel, "--network", u.network, "--entrypoint", "/idle"}
+	for _, host := range hosts {
+		args = append(args, "--network-alias", host)
+	}
+	if _, err := docker(ctx, append(args, upstreamImage)...); err != nil {
 		return err
 	}
 	addresses, err := u.addresses(ctx)
@@ -147,6 +158,9 @@ func (u *Upstream) base(ctx context.Context) (string, error) {
 
 func plainURL(address string) string { return "http://" + net.JoinHostPort(address, plainPort) }
 
+// Addresses are those in the network of the clusters, IPv4 first.
+func (u *Upstream) Addresses(ctx context.Context) ([]string, error) { return u.addresses(ctx) }
+
 // addresses are those in the network, IPv4 first, IPv6 if the network has it.
 func (u *Upstream) addresses(ctx context.Context) ([]string, error) {
 	const format = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{.GlobalIPv6Address}}{{end}}"
@@ -163,7 +177,8 @@ func (s *Stack) removeUpstreams(ctx context.Context) error {
 	if err := s.RemoveEgressProxy(ctx); err != nil {
 		return err
 	}
-	for _, u := range s.Upstreams() {
+	basic, bearer := s.GuardedUpstreams()
+	for _, u := range append(s.Upstreams(), basic.Upstream, bearer.Upstream) {
 		if err := u.remove(ctx); err != nil {
 			return err
 		}
@@ -208,8 +223,10 @@ func (s *Stack) buildUpstreamImage(ctx context.Context) error {
 	if _, err := output(ctx, "cp", s.paths.program("registry"), filepath.Join(dir, "registry")); err != nil {
 		return err
 	}
-	if err := buildProgram(ctx, s.paths.root, "./test/e2e/idle", filepath.Join(dir, "idle")); err != nil {
-		return err
+	for _, program := range []string{"idle", "tokens"} {
+		if err := buildProgram(ctx, s.paths.root, "./test/e2e/"+program, filepath.Join(dir, program)); err != nil {
+			return err
+		}
 	}
 	_, err = docker(ctx, "build", "-q", "--network", "none", "-t", upstreamImage, dir)
 	return err
