@@ -65,6 +65,9 @@ func (f nodeFixture) run(node string, started, ready bool) {
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: f.namespace, Name: name, Labels: labels,
 			Annotations: map[string]string{manifests.GenerationAnnotation: f.told().Generation},
+			OwnerReferences: []metav1.OwnerReference{{
+				APIVersion: "apps/v1", Kind: "DaemonSet", Name: manifests.NodeSyncName, UID: "node-sync", Controller: new(true),
+			}},
 		},
 		Spec: corev1.PodSpec{NodeName: node, Containers: []corev1.Container{{Name: "node-sync", Image: "x"}}, TerminationGracePeriodSeconds: new(int64)},
 	}

@@ -21,8 +21,10 @@ func (r *Reconciler) pruneWorkload(ctx context.Context, s *scope) (ctrl.Result, 
 		return ctrl.Result{}, fmt.Errorf("looking for objects that are not wanted: %w", err)
 	}
 	pruned, err := apply.Prune(ctx, *s.target, objects, s.wanted)
+	removed := false
 	for _, obj := range pruned {
 		if _, ok := obj.(*corev1.Service); ok {
+			removed = true
 			r.tellLeftBehind(s)
 			r.event(s, corev1.EventTypeNormal, "CacheRemoved", "Prune", "Removed the cache of %s from the workload cluster", obj.GetAnnotations()[addonsv1.UpstreamAnnotation])
 		}
@@ -30,7 +32,20 @@ func (r *Reconciler) pruneWorkload(ctx context.Context, s *scope) (ctrl.Result, 
 	if err != nil {
 		return ctrl.Result{}, fmt.Errorf("removing objects that are not wanted: %w", err)
 	}
+	if removed {
+		return ctrl.Result{}, removeOrphans(ctx, s.target, s.cache.Spec.Namespace, s.hasInstance)
+	}
 	return ctrl.Result{}, nil
+}
+
+// hasInstance says whether an instance label is that of a cache in the spec, or of node-sync.
+func (s *scope) hasInstance(instance string) bool {
+	for _, fact := range s.facts {
+		if fact.instance == instance {
+			return true
+		}
+	}
+	return instance == manifests.NodeSyncName
 }
 
 // wanted says whether an object has to stay. A cache that could not be applied keeps all that it has (I5); a cache

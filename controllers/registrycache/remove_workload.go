@@ -64,6 +64,9 @@ func (r *Reconciler) removeObjects(ctx context.Context, s *scope) (int, error) {
 	if _, err := apply.Prune(ctx, *target, objects, func(client.Object) bool { return false }); err != nil {
 		return 0, fmt.Errorf("removing objects from the workload cluster: %w", err)
 	}
+	if err := removeOrphans(ctx, target, s.cache.Spec.Namespace, func(string) bool { return false }); err != nil {
+		return 0, err
+	}
 	pods, err := r.endingPods(ctx, s)
 	return len(objects) + pods, err
 }

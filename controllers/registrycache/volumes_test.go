@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	addonsv1 "github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
+	"github.com/capi-registry-cache/capi-registry-cache/templates/manifests"
 	"github.com/capi-registry-cache/capi-registry-cache/workload/cache/report"
 )
 
@@ -177,6 +178,33 @@ func TestAVolumeThatIsNotBoundGrowsLater(t *testing.T) {
 	f.Eventually(f.asked(claim)).Should(Equal("20Gi"))
 	f.collect()
 	f.Eventually(f.template).Should(Equal("20Gi"))
+}
+
+// TestPodsWithoutAStatefulSetGoWithTheirCache is about caches that are removed in the middle of growth.
+func TestPodsWithoutAStatefulSetGoWithTheirCache(t *testing.T) {
+	f := newFixture(t)
+	f.connected("10.77.2.192/28")
+	f.create("docker.io", "quay.io", "ghcr.io")
+	f.ready("docker.io", "quay.io", "ghcr.io")
+	orphan := func(upstream string, owners ...metav1.OwnerReference) *corev1.Pod {
+		pod := f.pod("pod-" + manifests.ServiceName(upstream))
+		pod.Labels, pod.OwnerReferences = manifests.Labels(), owners
+		pod.Labels[addonsv1.InstanceLabel] = manifests.ServiceName(upstream)
+		f.Expect(env.Client.Update(t.Context(), pod)).To(Succeed())
+		return pod
+	}
+	removed, kept := orphan("docker.io"), orphan("quay.io")
+	owned := orphan("ghcr.io", metav1.OwnerReference{APIVersion: "apps/v1", Kind: "StatefulSet", Name: "x", UID: "x", Controller: new(true)})
+	foreign := f.pod("foreign")
+	f.eventually(addonsv1.ReadyCondition, metav1.ConditionTrue, "Ready")
+	f.update(func(rc *addonsv1.RegistryCache) { rc.Spec.Caches = rc.Spec.Caches[1:2] })
+	f.Eventually(f.get(removed)).Should(notFound())
+	f.Consistently(f.get(kept)).Should(Succeed(), "a StatefulSet takes it over")
+	f.Expect(f.get(owned)()).To(Succeed(), "it goes with its StatefulSet")
+	f.delete(f.cache)
+	f.Eventually(f.get(f.cache)).Should(notFound())
+	f.Expect(f.get(kept)()).To(notFound())
+	f.Expect(f.get(foreign)()).To(Succeed())
 }
 
 func TestAFullVolumeIsTold(t *testing.T) {
