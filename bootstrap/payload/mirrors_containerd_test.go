@@ -163,7 +163,7 @@ func TestMirrors_that_are_dead_cost_no_more_than_their_dial_timeout(t *testing.T
 	r.Expect(err).NotTo(HaveOccurred())
 	asks, took := r.pull(n, host1(upstream))
 	r.Expect(asks).To(Equal([]string{"upstream tag", "upstream digest"}))
-	r.Expect(took).To(And(BeNumerically(">=", 2*limit), BeNumerically("<", 2*limit+time.Second)), "two requests")
+	r.Expect(took).To(And(BeNumerically(">=", 2*limit), BeNumerically("<", 2*limit+4*time.Second)), "two requests, and some time for a machine under load")
 }
 
 // blackHole is an address that answers nobody, like that of a machine that is gone: the queue of connections is full.

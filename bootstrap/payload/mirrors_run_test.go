@@ -90,9 +90,9 @@ func TestMirrors_that_change_are_followed(t *testing.T) {
 	n.installAll(Values{Mirrors: []Mirror{changed}})
 	n.remove(stateDir + "/upstreams/quay.io")
 	n.Eventually(n.state, patience).Should(Equal("docker.io static\n"))
-	n.Expect(n.read(installedHosts)).To(Equal(n.read(desiredHosts)))
+	n.Eventually(func() string { return n.read(installedHosts) }, patience).Should(Equal(n.read(desiredHosts)))
 	n.Expect(strings.Count(n.read(DefaultCertsDir+"/docker.io/"+mirroredPEM), "BEGIN")).To(Equal(2), "at the same place, so nothing that containerd reads is missing")
-	n.Expect(n.certs()).To(ConsistOf("docker.io/hosts.toml", "docker.io/"+mirroredPEM))
+	n.Eventually(n.certs, patience).Should(ConsistOf("docker.io/hosts.toml", "docker.io/"+mirroredPEM))
 
 	n.remove(stateDir + "/upstreams/docker.io/" + mirroredPEM)
 	n.installAll(Values{Mirrors: []Mirror{{Upstream: "docker.io", Hosts: pullFrom("https://z.example")}}})

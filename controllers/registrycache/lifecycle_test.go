@@ -42,9 +42,8 @@ func TestLifecycle(t *testing.T) {
 	f.eventually(addonsv1.ReadyCondition, metav1.ConditionTrue, "Ready")
 	f.Expect(f.endpoints()).To(Equal([]string{"https://10.77.0.62:5000", "https://10.77.0.61:5000", "https://10.77.0.60:5000"}))
 	f.Expect(f.clusterIP("quay.io")).To(Equal("10.77.0.61"))
-	for _, entry := range f.current().Status.Caches {
-		f.Expect(*entry.ReadyReplicas).To(Equal(int32(1)))
-	}
+	f.Eventually(func() []addonsv1.CacheStatus { return f.current().Status.Caches }).
+		Should(HaveEach(HaveField("ReadyReplicas", HaveValue(Equal(int32(1))))), "conditions are written before the rest of the status")
 	f.staysSilent()
 	f.mendsWhatOthersChange()
 	f.removesAnUpstream()

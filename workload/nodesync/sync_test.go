@@ -193,10 +193,10 @@ func TestReport_is_taken_over_only_when_the_unit_repeats_the_generation(t *testi
 	n.says("generation of-before\ndocker.io active\n")
 	n.Expect(n.status("/startz")).To(Equal(http.StatusServiceUnavailable))
 
-	n.says("generation " + n.syncer.state.Generation + "\ndocker.io active\nquay.io waiting cache does not answer\n")
+	n.says("generation " + n.syncer.state.Generation + "\ndocker.io active\nghcr.io static\nquay.io waiting cache does not answer\n")
 	n.Expect(n.status("/startz")).To(Equal(http.StatusOK))
 	n.Expect(n.status("/readyz")).To(Equal(http.StatusOK))
-	n.Expect(n.syncer.Report().Upstreams).To(Equal(map[string]string{"docker.io": "active", "quay.io": "waiting"}))
+	n.Expect(n.syncer.Report().Upstreams).To(Equal(map[string]string{"docker.io": "active", "ghcr.io": "static", "quay.io": "waiting"}))
 }
 
 func TestReport_names_what_keeps_a_node_from_being_configured(t *testing.T) {
