@@ -373,7 +373,7 @@ func TestAStatusThatWasLostTrustsTheSameAuthority(t *testing.T) {
 	f.Expect(f.signer().Certificate.Raw).To(Equal(mustParse(f, trusted)[0].Raw))
 }
 
-func isAuthority(path string) bool { return strings.HasSuffix(path, "/ca.crt") }
+func isAuthority(path string) bool { return strings.HasSuffix(path, "/ca.pem") }
 
 func withoutMarker(content string) string { return strings.TrimPrefix(content, payload.Marker+"\n") }
 

@@ -103,8 +103,9 @@ func TestMirrorsComeBesideTheCacheOfTheirUpstream(t *testing.T) {
 		host := &rc.Spec.Mirrors[1].Hosts[0]
 		host.Capabilities, host.OverridePath = []addonsv1.MirrorCapability{addonsv1.MirrorPull, addonsv1.MirrorResolve}, new(true)
 	})
+	f.Eventually(f.trusted).ShouldNot(BeEmpty())
 	f.Eventually(f.told).Should(Equal(f.filesOf(payload.Values{
-		Caches: []payload.Cache{{Upstream: "docker.io", Endpoint: "http://10.77.3.30:5000"}},
+		Caches: []payload.Cache{{Upstream: "docker.io", Endpoint: "https://10.77.3.30:5000", CA: []byte(f.trusted())}},
 		Mirrors: []payload.Mirror{
 			{Upstream: "quay.io", Hosts: []payload.MirrorHost{{URL: "https://quay.example", Capabilities: []string{"pull"}}}},
 			{Upstream: "docker.io", Hosts: []payload.MirrorHost{{URL: "http://[fd00::1]:5000/hub", Capabilities: []string{"pull", "resolve"}, OverridePath: true}}},
@@ -118,8 +119,9 @@ func TestMirrorCertificatesAreTakenFromTheirSecret(t *testing.T) {
 	f.provisioned("10.77.3.32/28")
 	f.createMirrors([]addonsv1.Mirror{mirrorOf("docker.io", "https://private.example", "corp"), mirrorOf("quay.io", "https://public.example", "")}, "docker.io")
 	one, two := f.certificates(), f.certificates()
+	f.Eventually(f.trusted).ShouldNot(BeEmpty())
 	values := payload.Values{
-		Caches:  []payload.Cache{{Upstream: "docker.io", Endpoint: "http://10.77.3.46:5000"}},
+		Caches:  []payload.Cache{{Upstream: "docker.io", Endpoint: "https://10.77.3.46:5000", CA: []byte(f.trusted())}},
 		Mirrors: []payload.Mirror{{Upstream: "quay.io", Hosts: []payload.MirrorHost{{URL: "https://public.example", Capabilities: []string{"pull"}}}}},
 	}
 	without := f.filesOf(values)

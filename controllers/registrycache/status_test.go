@@ -114,7 +114,7 @@ func TestSetStatusTurnsFactsIntoConditions(t *testing.T) {
 		},
 		"no cache, and so no authority": {
 			func(s *scope) { s.cache.Spec.Caches, s.cache.Status.Caches, s.authority = nil, nil, authorityFact{} },
-			expected{yes, "Allocated", ""}, expected{yes, "Available", ""}, expected{yes, "Ready", ""},
+			expected{yes, "NoCaches", ""}, expected{yes, "NoCaches", ""}, expected{yes, "Ready", ""},
 		},
 		"a node is not configured": {
 			func(s *scope) { s.nodes.configured, s.nodes.troubles = 2, []string{"n3: containers run: drain"} },
