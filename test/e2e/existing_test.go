@@ -146,7 +146,7 @@ var _ = Describe("A cluster that was there before its RegistryCache", Ordered, C
 
 	It("costs a node little while nothing happens", Label("slow"), func(ctx context.Context) {
 		const idle = 10 * time.Minute
-		w.eventuallyNodes(ctx, metav1.ConditionTrue, "")
+		w.ensureConfigured(ctx)
 		nodes := w.nodes(ctx)
 		cache, err := w.cluster.Cache(ctx, w.one)
 		Expect(err).NotTo(HaveOccurred())
@@ -240,6 +240,13 @@ func cut(ctx context.Context, n stack.Node, off bool) {
 		_, err := n.Exec(ctx, slices.Concat([]string{"iptables", "-w", action}, rule, []string{"-j", "DROP"})...)
 		Expect(err).NotTo(HaveOccurred())
 	}
+}
+
+// ensureConfigured sees to it that the cluster has its RegistryCache and that all nodes do what it says, for specs that may run alone.
+func (w *world) ensureConfigured(ctx context.Context) {
+	GinkgoHelper()
+	Expect(client.IgnoreAlreadyExists(env.Client.Create(ctx, w.cluster.RegistryCache(w.one)))).To(Succeed())
+	w.eventuallyNodes(ctx, metav1.ConditionTrue, "")
 }
 
 func (w *world) update(ctx context.Context, change func(*v1alpha1.RegistryCache)) {

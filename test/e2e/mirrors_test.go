@@ -28,7 +28,7 @@ type mirrored struct {
 	mirror *stack.FrontServer
 }
 
-var _ = Describe("A cluster with mirrors", Ordered, ContinueOnFailure, func() {
+var _ = Describe("A cluster with mirrors", Label("slow"), Ordered, ContinueOnFailure, func() {
 	w := &mirrored{}
 	var machines []string
 

@@ -28,7 +28,7 @@ const (
 )
 
 // The first upstream has two replicas, the cache of the second reaches it through an egress proxy.
-var _ = Describe("A cluster whose caches use their options", Ordered, ContinueOnFailure, func() {
+var _ = Describe("A cluster whose caches use their options", Label("slow"), Ordered, ContinueOnFailure, func() {
 	w := &world{}
 	var proxy stack.EgressProxy
 
@@ -120,7 +120,7 @@ var _ = Describe("A cluster whose caches use their options", Ordered, ContinueOn
 		w.eventuallyReady(ctx, w.one, 1)
 	}, NodeTimeout(5*time.Minute))
 
-	It("removes what is older than its ttl from the disk", Label("slow"), func(ctx context.Context) {
+	It("removes what is older than its ttl from the disk", func(ctx context.Context) {
 		w.update(ctx, func(rc *v1alpha1.RegistryCache) {
 			rc.Spec.Caches[0].GarbageCollection.TTL = &metav1.Duration{Duration: shortTTL}
 		})
@@ -142,7 +142,7 @@ var _ = Describe("A cluster whose caches use their options", Ordered, ContinueOn
 		Expect(blobs(ctx, w.one, since, image.Repository)).NotTo(BeEmpty(), "it is pulled anew")
 	}, NodeTimeout(10*time.Minute))
 
-	It("works with a stock registry within its limits", Label("slow"), func(ctx context.Context) {
+	It("works with a stock registry within its limits", func(ctx context.Context) {
 		w.update(ctx, func(rc *v1alpha1.RegistryCache) {
 			rc.Spec.Caches[0].GarbageCollection.TTL = &metav1.Duration{Duration: time.Hour}
 		})

@@ -28,7 +28,8 @@ const (
 
 // tlsSpecs need a cluster whose nodes are all configured for the first upstream.
 func tlsSpecs(w *world) {
-	It("changes between TLS and plain HTTP while every node pulls, and no pull fails, is slow, or goes around the cache", func(ctx context.Context) {
+	It("changes between TLS and plain HTTP while every node pulls, and no pull fails, is slow, or goes around the cache", Label("slow"), func(ctx context.Context) {
+		w.ensureConfigured(ctx)
 		w.eventuallyEndpoint(ctx, "https")
 		pods := w.podUIDs(ctx)
 		loop := w.pullThrough(ctx, "tls/modes", 90*time.Second)
@@ -46,7 +47,8 @@ func tlsSpecs(w *world) {
 		Expect(w.podUIDs(ctx)).To(Equal(pods), "no cache was restarted")
 	}, NodeTimeout(8*time.Minute))
 
-	It("replaces its certificate authority while every node pulls, and no pull fails, is slow, or goes around the cache", func(ctx context.Context) {
+	It("replaces its certificate authority while every node pulls, and no pull fails, is slow, or goes around the cache", Label("slow"), func(ctx context.Context) {
+		w.ensureConfigured(ctx)
 		w.eventuallyEndpoint(ctx, "https")
 		pods, old := w.podUIDs(ctx), w.trusted(ctx)
 		Expect(strings.Count(old, "BEGIN CERTIFICATE")).To(Equal(1))

@@ -33,7 +33,7 @@ const (
 	credentialRotation = 3 * time.Minute
 )
 
-var _ = Describe("Caches of upstreams of every kind", Ordered, ContinueOnFailure, func() {
+var _ = Describe("Caches of upstreams of every kind", Label("slow"), Ordered, ContinueOnFailure, func() {
 	u := &upstreams{world: &world{}}
 
 	BeforeAll(func(ctx context.Context) { u.create(ctx) }, NodeTimeout(15*time.Minute))

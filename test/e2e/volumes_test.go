@@ -27,7 +27,7 @@ const (
 // No driver that resizes comes as a Go module. So these specs play the driver: they make the file system larger and say so in
 // the claim. What asks for it, the replacement of the StatefulSet under the real controllers, and what the cache makes of the new size
 // are real; that a driver does its part is not shown.
-var _ = Describe("Volumes of caches", Ordered, ContinueOnFailure, func() {
+var _ = Describe("Volumes of caches", Label("slow"), Ordered, ContinueOnFailure, func() {
 	w := &world{}
 	var node stack.Node
 
