@@ -188,7 +188,7 @@ func TestUpdatesOfOptions(t *testing.T) {
 		"collection goes on being off":       {cacheOf("garbageCollection: {ttl: 0s}"), cacheOf("garbageCollection: {ttl: 0s, highWatermarkPercent: 50}"), nil},
 		"a cache can come back otherwise":    {"caches: [{upstream: a.io}, {upstream: quay.io, volume: {type: EmptyDir}}]", "caches: [{upstream: a.io}]", nil},
 		"a mirror can be added to a cache":   {"caches: [{upstream: quay.io}]", "{caches: [{upstream: quay.io}], " + mirrorOf(`{host: "https://m"}`) + "}", nil},
-		"hosts can change":                   {mirrorOf(`{host: "https://m"}`), mirrorOf(`{host: "https://n", capabilities: [resolve]}, {host: "https://m"}`), nil},
+		"hosts can change":                   {mirrorOf(`{host: "https://m"}`), mirrorOf(`{host: "https://n", capabilities: [pull, resolve]}, {host: "https://m"}`), nil},
 		"nodes can be left alone":            {"caches: [{upstream: quay.io}]", "{caches: [{upstream: quay.io}], nodes: {existing: Ignore}}", nil},
 		"mirrors can replace caches":         {"caches: [{upstream: quay.io}]", mirrorOf(`{host: "https://m"}`), nil},
 	} {

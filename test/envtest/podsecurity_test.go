@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -31,6 +32,8 @@ const (
 	goldenObjects = "../../templates/manifests/testdata"
 )
 
+const noCertificate = "tls: failed to find any PEM data in certificate input"
+
 // TestCachesAreAcceptedUnderPodSecurityRestricted applies every rendered object of every golden file by a dry run, and makes the
 // Pod of each StatefulSet: Pod Security refuses Pods, and only warns of what makes them.
 func TestCachesAreAcceptedUnderPodSecurityRestricted(t *testing.T) {
@@ -51,7 +54,8 @@ func TestCachesAreAcceptedUnderPodSecurityRestricted(t *testing.T) {
 					pods++
 				}
 			}
-			g.Expect(warnings.all()).To(BeEmpty())
+			// What golden files have in place of a certificate is none, and the API server looks at it.
+			g.Expect(slices.DeleteFunc(warnings.all(), func(w string) bool { return w == noCertificate })).To(BeEmpty())
 		})
 	}
 	NewWithT(t).Expect(pods).To(BeNumerically(">=", 6))

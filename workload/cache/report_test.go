@@ -1,14 +1,10 @@
 package cache_test
 
 import (
-	"crypto/x509"
-	"encoding/pem"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -109,25 +105,4 @@ func TestAVolumeWithoutRoomIsReportedWhilePullsSucceed(t *testing.T) {
 	pull(t, p.registry, "v1", img)
 	g.Expect(p.reported(t).Volume.State).To(Equal(report.VolumeFull))
 	g.Expect(get(t, p.debug+"/metrics").body).To(MatchRegexp(`(?m)^registry_cache_volume_full 1$`))
-}
-
-// TestPublicRootsAreTrustedBesideADirectoryOfCertificates is how an image that the spec names gets the CA of its upstream.
-func TestPublicRootsAreTrustedBesideADirectoryOfCertificates(t *testing.T) {
-	const inner = "TEST_PUBLIC_ROOTS"
-	g := NewWithT(t)
-	if os.Getenv(inner) != "" {
-		pool, err := x509.SystemCertPool()
-		g.Expect(err).NotTo(HaveOccurred())
-		g.Expect(len(pool.Subjects())).To(BeNumerically(">", 50)) //nolint:staticcheck // the roots are linked in, so all are known
-		return
-	}
-	server := httptest.NewTLSServer(nil)
-	defer server.Close()
-	dir := t.TempDir()
-	g.Expect(os.WriteFile(filepath.Join(dir, "ca.crt"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600)).To(Succeed())
-	command := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
-	command.Env = append(os.Environ(), inner+"=1", "SSL_CERT_FILE=/nowhere", "SSL_CERT_DIR="+dir, "GODEBUG=x509usefallbackroots=1")
-	output, err := command.CombinedOutput()
-	g.Expect(err).NotTo(HaveOccurred(), string(output))
-	g.Expect(strings.Contains(string(output), "--- PASS: "+t.Name())).To(BeTrue())
 }
