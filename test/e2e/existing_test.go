@@ -104,8 +104,8 @@ var _ = Describe("A cluster that was there before its RegistryCache", Ordered, C
 		w.expectNoTimeouts(ctx)
 	}, NodeTimeout(10*time.Minute))
 
-	It("converges when node-sync, kubelet, a node or the DaemonSet go away, while nodes pull", func(ctx context.Context) {
-		w.eventuallyNodes(ctx, metav1.ConditionTrue, "")
+	It("converges when node-sync, kubelet, a node or the DaemonSet go away, while nodes pull", Label("slow"), func(ctx context.Context) {
+		w.ensureConfigured(ctx)
 		image, node := push(ctx, w.one, "disturbed/image"), w.nodes(ctx)[1]
 		for what, disturb := range map[string]func(){
 			"node-sync killed": func() {
