@@ -9,8 +9,8 @@ import (
 const (
 	configVersion = "0.1"
 
-	// drainTimeout is shorter than the Pod's grace period, so that the state is written before the kubelet kills.
-	drainTimeout       = 25 * time.Second
+	// drainTimeout and lameduck are shorter than the Pod's grace period, so that the state is written before the kubelet kills.
+	drainTimeout       = 20 * time.Second
 	gracePeriodSeconds = 30
 
 	healthInterval  = 10 * time.Second

@@ -191,7 +191,7 @@ func TestTheConfigurationIsAcceptedByDistribution(t *testing.T) {
 			g.Expect(config.HTTP.Addr).To(Equal(":5000"))
 			g.Expect(config.HTTP.Debug.Addr).To(Equal(":5001"))
 			g.Expect(config.HTTP.Debug.Prometheus.Enabled).To(BeTrue())
-			g.Expect(config.HTTP.DrainTimeout).To(Equal(25 * time.Second))
+			g.Expect(config.HTTP.DrainTimeout).To(Equal(20 * time.Second))
 			g.Expect(config.HTTP.Headers.Get("X-Content-Type-Options")).To(Equal("nosniff"))
 			g.Expect(config.Health.StorageDriver.Enabled).To(BeTrue())
 			g.Expect(config.Health.StorageDriver.Interval).To(Equal(10 * time.Second))

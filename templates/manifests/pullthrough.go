@@ -1,6 +1,8 @@
 package manifests
 
 import (
+	"time"
+
 	addonsv1 "github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
 )
 
@@ -9,6 +11,8 @@ const (
 	defaultHighWatermark = 85
 	// watermarkGap is how much below the high watermark eviction ends, in percent, so that not every blob evicts one.
 	watermarkGap = 5
+	// lameduck is how long a cache serves on while nodes take their hosts.toml away: they probe every five seconds, twice before they do.
+	lameduck = 8 * time.Second
 )
 
 // pullthroughConfig is the section of the file that only our image knows (docs/cache.md).
@@ -22,7 +26,8 @@ type pullthroughConfig struct {
 
 // httpOptions: with Cleartext plain HTTP is answered beside TLS.
 type httpOptions struct {
-	Cleartext bool `yaml:"cleartext"`
+	Cleartext bool   `yaml:"cleartext"`
+	Lameduck  string `yaml:"lameduck"`
 }
 
 type storeLimits struct {
@@ -38,7 +43,7 @@ func pullthrough(v Values) pullthroughConfig {
 		high = defaultHighWatermark
 	}
 	return pullthroughConfig{
-		HTTP:            httpOptions{Cleartext: v.Certified()},
+		HTTP:            httpOptions{Cleartext: v.Certified(), Lameduck: lameduck.String()},
 		RevalidateAfter: v.RevalidateAfter.String(),
 		Storage:         storeLimits{MaxSize: maxSize(v), HighWatermarkPercent: high, LowWatermarkPercent: high - watermarkGap},
 		Upstream:        access(v),

@@ -88,7 +88,8 @@ func TestAStockRegistryServesOurStoreAndWeServeItsStore(t *testing.T) {
 }
 
 // TestWhatIsRenderedForACacheIsServedByUsAndByAStockRegistry runs the golden configurations of templates/manifests as they are, but
-// for places and addresses, which a test has to choose, and certificates, which it has none of.
+// for places and addresses, which a test has to choose, certificates, which it has none of, and the time to
+// leave.
 func TestWhatIsRenderedForACacheIsServedByUsAndByAStockRegistry(t *testing.T) {
 	rendered, err := filepath.Glob("../../templates/manifests/testdata/*.config.yml")
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
@@ -101,7 +102,7 @@ func TestWhatIsRenderedForACacheIsServedByUsAndByAStockRegistry(t *testing.T) {
 			t.Setenv("REGISTRY_HTTP_ADDR", "127.0.0.1:0")
 			t.Setenv("REGISTRY_HTTP_DEBUG_ADDR", "127.0.0.1:0")
 			t.Setenv("REGISTRY_PROXY_REMOTEURL", up.URL)
-			config := withoutTLS(t, config, dir)
+			config := quick(t, config, dir)
 			p := startWith(t, dir, config)
 			pull(t, p.registry, "v1", ours)
 			NewWithT(t).Expect(p.terminate(t)()).To(Equal(0))
@@ -115,8 +116,8 @@ func TestWhatIsRenderedForACacheIsServedByUsAndByAStockRegistry(t *testing.T) {
 	}
 }
 
-// withoutTLS copies a configuration.
-func withoutTLS(t *testing.T, path, dir string) string {
+// quick copies a configuration, without certificates and without time to leave.
+func quick(t *testing.T, path, dir string) string {
 	t.Helper()
 	g := NewWithT(t)
 	content, err := os.ReadFile(filepath.Clean(path))
@@ -125,6 +126,7 @@ func withoutTLS(t *testing.T, path, dir string) string {
 	g.Expect(yaml.Unmarshal(content, &config)).To(Succeed())
 	g.Expect(config).To(HaveKey("http"))
 	delete(config["http"].(map[string]any), "tls")
+	delete(config["pullthrough"].(map[string]any)["http"].(map[string]any), "lameduck")
 	content, err = yaml.Marshal(config)
 	g.Expect(err).NotTo(HaveOccurred())
 	copied := filepath.Join(dir, "rendered.yml")

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -64,5 +65,5 @@ func fuzzed(f *testing.F) http.Handler {
 	if err := e.stored.Put(digest.FromString("content"), []byte("content")); err != nil {
 		f.Fatal(err)
 	}
-	return handler(config, "", e.pulls, e.app)
+	return handler(config, "", e.pulls, e.app, &atomic.Bool{})
 }

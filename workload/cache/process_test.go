@@ -69,6 +69,7 @@ type settings struct {
 	upstream, storage map[string]any // sections of pullthrough
 	tls               map[string]any // section of http
 	cleartext         bool
+	lameduck          string
 }
 
 func writeConfig(t *testing.T, dir string, s settings) string {
@@ -89,11 +90,11 @@ func writeConfig(t *testing.T, dir string, s settings) string {
 		"proxy":  map[string]any{"remoteurl": s.remoteURL, "ttl": cmp.Or(s.ttl, "168h")},
 		"pullthrough": map[string]any{
 			"revalidateafter": cmp.Or(s.revalidateAfter, "0s"), "upstream": s.upstream, "storage": s.storage,
+			"http": map[string]any{"cleartext": s.cleartext, "lameduck": cmp.Or(s.lameduck, "0s")},
 		},
 	}
 	if s.tls != nil {
 		config["http"].(map[string]any)["tls"] = s.tls
-		config["pullthrough"].(map[string]any)["http"] = map[string]any{"cleartext": s.cleartext}
 	}
 	content, err := yaml.Marshal(config)
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())

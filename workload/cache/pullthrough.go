@@ -31,6 +31,8 @@ type Pullthrough struct {
 type HTTPSection struct {
 	// Cleartext answers plain HTTP too, on the address that serves TLS.
 	Cleartext bool `yaml:"cleartext"`
+	// Lameduck is how long pulls are still served after SIGTERM while /v2/, which nodes probe, answers 503.
+	Lameduck time.Duration `yaml:"lameduck"`
 }
 
 // UpstreamSection says how the upstream is asked. Files are read again when they change.
@@ -77,7 +79,7 @@ func parsePullthrough(content []byte) (Pullthrough, error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(alone))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(&section); err != nil && !errors.Is(err, io.EOF) {
-		return section, fmt.Errorf("%w; accepted are revalidateafter, upstream.{dialtimeout, tlshandshaketimeout, responseheadertimeout, stalltimeout, cafile, "+
+		return section, fmt.Errorf("%w; accepted are revalidateafter, http.{cleartext, lameduck}, upstream.{dialtimeout, tlshandshaketimeout, responseheadertimeout, stalltimeout, cafile, "+
 			"usernamefile, passwordfile} and storage.{maxsize, highwatermarkpercent, lowwatermarkpercent}", err)
 	}
 	return section, nil
@@ -87,6 +89,9 @@ func (p Pullthrough) check() error {
 	const durations = "accepted are durations such as 3s"
 	if p.RevalidateAfter < 0 {
 		return fmt.Errorf("pullthrough.revalidateafter: %s is negative; %s, and 0s to ask on each pull", p.RevalidateAfter, durations)
+	}
+	if p.HTTP.Lameduck < 0 {
+		return fmt.Errorf("pullthrough.http.lameduck: %s is negative; %s, and 0s to end at once", p.HTTP.Lameduck, durations)
 	}
 	for name, value := range map[string]time.Duration{
 		"dialtimeout": p.Upstream.DialTimeout, "tlshandshaketimeout": p.Upstream.TLSHandshakeTimeout,

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/http"
 	"strings"
+	"sync/atomic"
 
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/health"
@@ -20,15 +21,15 @@ import (
 const referrersRoute = "referrers"
 
 // handler is the whole chain: log, health checks, the guard against requests for another upstream, and the routes.
-func handler(config *Config, upstream string, pulls *pull.Handler, registry http.Handler) http.Handler {
-	routes := withHeaders(config.HTTP.Headers, routes(config, pulls, registry))
+func handler(config *Config, upstream string, pulls *pull.Handler, registry http.Handler, leaving *atomic.Bool) http.Handler {
+	routes := withHeaders(config.HTTP.Headers, routes(config, pulls, registry, leaving))
 	return logged(health.Handler(alive(onlyFor(upstream, routes))))
 }
 
 // routes gives pulls to pulls and everything else to registry, with distribution's metrics for each route.
-func routes(config *Config, pulls *pull.Handler, registry http.Handler) http.Handler {
+func routes(config *Config, pulls *pull.Handler, registry http.Handler, leaving *atomic.Bool) http.Handler {
 	handlers := map[string]http.Handler{
-		v2.RouteNameBase:            http.HandlerFunc(base),
+		v2.RouteNameBase:            base(leaving),
 		v2.RouteNameBlob:            reads(http.HandlerFunc(pulls.Blob), registry),
 		v2.RouteNameManifest:        reads(http.HandlerFunc(pulls.Manifest), registry),
 		v2.RouteNameTags:            reads(pulls.Tags(registry), registry),
@@ -68,13 +69,19 @@ func instrumented(route string, next http.Handler) http.Handler {
 	return metrics.InstrumentHandler(requests, next)
 }
 
-// base answers what nodes probe, without a line of distribution's log for each.
-func base(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Content-Length", "2")
-	if _, err := w.Write([]byte("{}")); err != nil {
-		logrus.WithError(err).Debug("answering a probe")
-	}
+// base answers what nodes probe, without a line of distribution's log for each. A cache that is leaving tells them so.
+func base(leaving *atomic.Bool) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if leaving.Load() {
+			http.Error(w, "this cache is about to end", http.StatusServiceUnavailable)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Length", "2")
+		if _, err := w.Write([]byte("{}")); err != nil {
+			logrus.WithError(err).Debug("answering a probe")
+		}
+	})
 }
 
 // withHeaders adds http.headers, and the one that tells what API this is.

@@ -7,6 +7,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/distribution/distribution/v3/configuration"
@@ -19,7 +20,8 @@ const (
 	idleTimeout       = 5 * time.Minute
 )
 
-// Run serves the cache that config describes until ctx ends. It then takes no new connections, waits up to
+// Run serves the cache that config describes until ctx ends. It then tells those that probe it for as long as
+// pullthrough.http.lameduck says, takes no new connections, waits up to
 // http.draintimeout for open requests and transfers, and writes down when each blob expires. It returns nil after a complete
 // drain. config is one that Load returned. upstream is the registry that the cache serves, as it stands in image
 // references: requests that name another one get 404; "" answers all. Run serves one cache in a process.
@@ -43,7 +45,8 @@ func Run(ctx context.Context, config *Config, upstream string) error {
 		return fmt.Errorf("starting the cache of %s: %w", config.Proxy.RemoteURL, err)
 	}
 	told.about(e)
-	registry, err := serveRegistry(config, handler(config, upstream, e.pulls, e.app), failed)
+	leaving := &atomic.Bool{}
+	registry, err := serveRegistry(config, handler(config, upstream, e.pulls, e.app, leaving), failed)
 	if err != nil {
 		return errors.Join(err, e.stop(0))
 	}
@@ -52,6 +55,7 @@ func Run(ctx context.Context, config *Config, upstream string) error {
 	case err := <-failed:
 		return errors.Join(err, registry.Close(), e.stop(0))
 	case <-ctx.Done():
+		leave(leaving, config.Pullthrough.HTTP.Lameduck)
 		return drain(registry, e, config.HTTP.DrainTimeout)
 	}
 }
@@ -114,6 +118,16 @@ func serve(server *http.Server, name string, failed chan<- error, sockets ...net
 				failed <- fmt.Errorf("serving %s: %w", name, err)
 			}
 		}()
+	}
+}
+
+// leave tells whoever probes that the cache ends, and serves pulls on for a time, so that nobody asks for it when it is gone: a Pod's address
+// answers nothing from then on, not even a refusal, until every node has heard of its end.
+func leave(leaving *atomic.Bool, lameduck time.Duration) {
+	leaving.Store(true)
+	if lameduck > 0 {
+		logrus.WithField("lameduck", lameduck.String()).Info("leaving")
+		time.Sleep(lameduck)
 	}
 }
 

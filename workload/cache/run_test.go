@@ -148,6 +148,17 @@ func TestTerminationFinishesOpenTransfersAndWritesTheExpiryState(t *testing.T) {
 	g.Expect(string(state)).To(ContainSubstring(img.layerDigest))
 }
 
+func TestACacheTellsThoseThatProbeItBeforeItEnds(t *testing.T) {
+	g := NewWithT(t)
+	up := newUpstream(t)
+	img := up.push(t, "v1")
+	p := startCache(t, settings{remoteURL: up.URL, ttl: "168h", lameduck: "3s"})
+	wait := p.terminate(t)
+	g.Eventually(func() int { return get(t, p.registry+"/v2/").status }, "2s", "20ms").Should(Equal(http.StatusServiceUnavailable))
+	pull(t, p.registry, "v1", img)
+	g.Expect(wait()).To(Equal(0), p.output())
+}
+
 func TestARestartServesTheStoreThatIsThere(t *testing.T) {
 	g := NewWithT(t)
 	up := newUpstream(t)
