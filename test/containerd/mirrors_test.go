@@ -98,7 +98,7 @@ func (v version) asksInOrder(ctx context.Context) {
 	Eventually(n.read).WithContext(ctx).WithArguments(stateFile).WithTimeout(patience).Should(ContainSubstring(host + " waiting"))
 	f.expectOrder(ctx, n, host, "mirrors/second", []string{"two", "upstream"}, []string{"one", "two", "three", "upstream"})
 	n.run(ctx, "systemctl", "stop", payload.UnitName)
-	Expect(n.hosts(ctx)).To(BeEmpty(), "hosts.toml and the certificates that it names")
+	Expect(n.hosts(ctx)).To(ConsistOf(stack.HostsFile(foreignHost)), "hosts.toml and the certificates that it names are gone")
 }
 
 // pullsFromMirrorsAlone: the upstream does not exist.
@@ -116,7 +116,7 @@ func (v version) pullsFromMirrorsAlone(ctx context.Context) {
 		{Upstream: "alive.example", Hosts: []payload.MirrorHost{{URL: first.URL, Capabilities: both, CA: first.CA}, {URL: second.URL, Capabilities: both}}},
 		{Upstream: "dead.example", Hosts: []payload.MirrorHost{{URL: nowhere, Capabilities: both}, {URL: second.URL, Capabilities: both}}},
 	}})
-	Expect(n.hosts(ctx)).To(HaveLen(3), "two of hosts.toml and a CA, as soon as the unit's start has returned")
+	Expect(n.hosts(ctx)).To(HaveLen(4), "beside the foreign one two of hosts.toml and a CA, as soon as the unit's start has returned")
 	Eventually(n.read).WithContext(ctx).WithArguments(stateFile).WithTimeout(patience).Should(Equal("alive.example static\ndead.example static"))
 	f.expectOrder(ctx, n, "alive.example", "mirrors/alone", []string{"first"}, []string{"first"})
 	if v.major == 1 {

@@ -127,7 +127,7 @@ func leave(leaving *atomic.Bool, lameduck time.Duration) {
 	leaving.Store(true)
 	if lameduck > 0 {
 		logrus.WithField("lameduck", lameduck.String()).Info("leaving")
-		time.Sleep(lameduck)
+		<-time.After(lameduck)
 	}
 }
 
