@@ -65,13 +65,16 @@ func (p *egressProxy) tunnel(w http.ResponseWriter) {
 		return
 	}
 	defer upstream.Close() //nolint:errcheck // of a test
-	w.WriteHeader(http.StatusOK)
-	client, _, err := http.NewResponseController(w).Hijack()
+	client, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return
 	}
 	defer client.Close() //nolint:errcheck // of a test
-	go func() { _, _ = io.Copy(upstream, client) }()
+	// Only now, as net/http would read ahead what the client sends next.
+	if _, err := io.WriteString(client, "HTTP/1.1 200 Connection established\r\n\r\n"); err != nil {
+		return
+	}
+	go func() { _, _ = io.Copy(upstream, buffered) }()
 	_, _ = io.Copy(client, upstream)
 }
 

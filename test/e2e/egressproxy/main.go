@@ -70,12 +70,15 @@ func (p proxy) tunnel(w http.ResponseWriter, target string) {
 		return
 	}
 	defer func() { _ = remote.Close() }()
-	w.WriteHeader(http.StatusOK)
-	client, _, err := http.NewResponseController(w).Hijack()
+	client, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return
 	}
 	defer func() { _ = client.Close() }()
-	go func() { _, _ = io.Copy(remote, client) }()
+	// Only now, as net/http would read ahead what the client sends next.
+	if _, err := io.WriteString(client, "HTTP/1.1 200 Connection established\r\n\r\n"); err != nil {
+		return
+	}
+	go func() { _, _ = io.Copy(remote, buffered) }()
 	_, _ = io.Copy(client, remote)
 }
