@@ -100,9 +100,10 @@ bench: build runtime-binaries ## Measure the cache beside a stock registry and w
 ##@ Build
 
 .PHONY: build
-build: ## Build both binaries into bin/.
+build: ## Build the binaries into bin/.
 	$(STATIC) -o $(BIN)/manager .
 	$(STATIC) -o $(BIN)/workload ./workload
+	$(STATIC) -o $(BIN)/node-sync ./workload/nodesync
 
 .PHONY: run
 run: generate ## Run the manager against the cluster of the current kubeconfig.
@@ -111,7 +112,7 @@ run: generate ## Run the manager against the cluster of the current kubeconfig.
 .PHONY: docker-build
 docker-build: build ## Build both images from the binaries; no base image is pulled.
 	tar -c Dockerfile -C $(BIN) manager | docker build -q -t $(MANAGER_IMAGE) -
-	tar -C workload -c Dockerfile -C $(BIN) workload | docker build -q -t $(WORKLOAD_IMAGE) -
+	tar -C workload -c Dockerfile -C $(BIN) workload node-sync | docker build -q -t $(WORKLOAD_IMAGE) -
 
 .PHONY: stack
 stack: dockerd node-image runtime-binaries capi-binaries docker-build

@@ -1,5 +1,5 @@
-// Command workload is what runs inside workload clusters, as one static binary with a sub-command for each part.
-// Every node may have to pull its image, so one small binary serves them all.
+// Command workload is the cache that runs inside workload clusters. What runs there on every node is a program of its own,
+// workload/nodesync, in the same image.
 package main
 
 import (
@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/capi-registry-cache/capi-registry-cache/workload/cache"
-	"github.com/capi-registry-cache/capi-registry-cache/workload/nodesync"
 )
 
 func main() {
@@ -29,16 +28,16 @@ func main() {
 func newCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:               "workload",
-		Short:             "The parts of the registry cache that run inside a workload cluster",
+		Short:             "The cache that runs inside a workload cluster",
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 		Args:              cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return errors.New("no sub-command given; accepted are: cache CONFIG, node-sync STATE")
+			return errors.New("no sub-command given; accepted is: cache CONFIG")
 		},
 	}
-	command.AddCommand(newCacheCommand(), newNodeSyncCommand())
+	command.AddCommand(newCacheCommand())
 	return command
 }
 
@@ -62,24 +61,6 @@ the cache serves; requests that name another one (containerd's parameter ns) are
 			return cache.Run(command.Context(), config, os.Getenv(cache.UpstreamVariable))
 		},
 	}
-}
-
-func newNodeSyncCommand() *cobra.Command {
-	var root string
-	command := &cobra.Command{
-		Use:   "node-sync STATE",
-		Short: "Keep the node of this Pod in its desired state",
-		Long: `Keep the node of this Pod in its desired state.
-
-STATE is the path of the document that the controller renders. The node's directories have to be mounted below the root, and the
-directory of its system bus where D-Bus has it.`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(command *cobra.Command, args []string) error {
-			return nodesync.Run(command.Context(), args[0], root)
-		},
-	}
-	command.Flags().StringVar(&root, "root", "/host", "Where the node's file system is mounted.")
-	return command
 }
 
 func cacheArgs(_ *cobra.Command, args []string) error {

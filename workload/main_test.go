@@ -25,7 +25,7 @@ func TestWrongArgumentsAreRefusedWithWhatIsAccepted(t *testing.T) {
 		args []string
 		want string
 	}{
-		"no sub-command":         {nil, "accepted are: cache CONFIG, node-sync STATE"},
+		"no sub-command":         {nil, "accepted is: cache CONFIG"},
 		"an unknown sub-command": {[]string{"push"}, `"push"`},
 		"no configuration":       {[]string{"cache"}, "0 arguments given; accepted is one"},
 		"two configurations":     {[]string{"cache", "a", "b"}, "2 arguments given; accepted is one"},

@@ -120,7 +120,7 @@ func TestCachesHaveCertificatesOfTheAuthorityOfTheirCluster(t *testing.T) {
 	f.provisioned("10.77.1.80/28")
 	f.create("docker.io")
 	f.eventually(addonsv1.CertificatesValidCondition, metav1.ConditionUnknown, addonsv1.ClusterNotConnectedReason)
-	f.Expect(f.trusted()).To(Equal(bundle(f.signer())), "the first Machine boots with it")
+	f.Eventually(f.trusted).Should(Equal(bundle(f.signer())), "the first Machine boots with it")
 	secret := f.authority()
 	f.Expect(f.get(secret)()).To(Succeed())
 	f.Expect(string(secret.Data["ca.crt"])).To(Equal(f.trusted()))

@@ -117,7 +117,7 @@ func TestWhatHasAnAddressRunsWhenTheBandIsExhausted(t *testing.T) {
 	condition := f.eventually(addonsv1.AddressesAllocatedCondition, metav1.ConditionFalse, addonsv1.AddressesExhaustedReason)
 	f.Expect(condition.Message).To(And(ContainSubstring("cidrBlocks"), ContainSubstring("10.77.0.144/30")))
 	f.eventually(addonsv1.CachesAvailableCondition, metav1.ConditionFalse, addonsv1.CachesNotAvailableReason)
-	f.Expect(f.endpoints()).To(Equal([]string{"https://10.77.0.146:5000", ""}))
+	f.Eventually(f.endpoints).Should(Equal([]string{"https://10.77.0.146:5000", ""}))
 	f.Expect(f.get(f.service("quay.io"))()).To(notFound())
 }
 

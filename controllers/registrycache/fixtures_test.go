@@ -129,7 +129,7 @@ func (f *fixture) endpoints() []string {
 	return endpoints
 }
 
-// eventually waits for a condition to have a status and a reason.
+// eventually waits for a condition to have a status and a reason. Conditions are patched before the rest of the status.
 func (f *fixture) eventually(condition string, status metav1.ConditionStatus, reason string) *metav1.Condition {
 	f.t.Helper()
 	var got *metav1.Condition

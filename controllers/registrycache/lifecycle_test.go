@@ -21,7 +21,7 @@ func TestAddressesAreInTheStatusBeforeTheClusterIsConnected(t *testing.T) {
 	f.eventually(addonsv1.AddressesAllocatedCondition, metav1.ConditionTrue, addonsv1.AddressesAllocatedReason)
 	f.eventually(addonsv1.CachesAvailableCondition, metav1.ConditionUnknown, addonsv1.ClusterNotConnectedReason)
 	f.eventually(addonsv1.ReadyCondition, metav1.ConditionUnknown, "ReadyUnknown")
-	f.Expect(f.endpoints()).To(Equal([]string{"https://10.77.0.46:5000", "https://10.77.0.45:5000"}))
+	f.Eventually(f.endpoints).Should(Equal([]string{"https://10.77.0.46:5000", "https://10.77.0.45:5000"}))
 
 	current := f.current()
 	f.Expect(current.Status.ObservedGeneration).To(Equal(current.Generation))
@@ -40,7 +40,7 @@ func TestLifecycle(t *testing.T) {
 	f.create("docker.io", "quay.io", "ghcr.io")
 	f.ready("docker.io", "quay.io", "ghcr.io")
 	f.eventually(addonsv1.ReadyCondition, metav1.ConditionTrue, "Ready")
-	f.Expect(f.endpoints()).To(Equal([]string{"https://10.77.0.62:5000", "https://10.77.0.61:5000", "https://10.77.0.60:5000"}))
+	f.Eventually(f.endpoints).Should(Equal([]string{"https://10.77.0.62:5000", "https://10.77.0.61:5000", "https://10.77.0.60:5000"}))
 	f.Expect(f.clusterIP("quay.io")).To(Equal("10.77.0.61"))
 	f.Eventually(func() []addonsv1.CacheStatus { return f.current().Status.Caches }).
 		Should(HaveEach(HaveField("ReadyReplicas", HaveValue(Equal(int32(1))))), "conditions are written before the rest of the status")
@@ -129,7 +129,7 @@ func TestACacheWhoseAddressIsTakenGetsTheNext(t *testing.T) {
 	f.provisioned("10.77.0.64/28")
 	f.create("docker.io", "quay.io")
 	f.eventually(addonsv1.AddressesAllocatedCondition, metav1.ConditionTrue, addonsv1.AddressesAllocatedReason)
-	f.Expect(f.endpoints()).To(Equal([]string{"https://10.77.0.78:5000", "https://10.77.0.77:5000"}))
+	f.Eventually(f.endpoints).Should(Equal([]string{"https://10.77.0.78:5000", "https://10.77.0.77:5000"}))
 	clusters.set(f.cluster, true)
 	f.Eventually(f.endpoints).Should(Equal([]string{"https://10.77.0.76:5000", "https://10.77.0.75:5000"}))
 	f.Expect(f.clusterIP("docker.io")).To(Equal("10.77.0.76"))
@@ -137,7 +137,7 @@ func TestACacheWhoseAddressIsTakenGetsTheNext(t *testing.T) {
 	f.ready("docker.io", "quay.io")
 	f.eventually(addonsv1.ReadyCondition, metav1.ConditionTrue, "Ready")
 	f.staysSilent()
-	f.Expect(f.endpoints()).To(Equal([]string{"https://10.77.0.76:5000", "https://10.77.0.75:5000"}))
+	f.Eventually(f.endpoints).Should(Equal([]string{"https://10.77.0.76:5000", "https://10.77.0.75:5000"}))
 }
 
 func TestTheAPIServerAssignsAddressesIfTheServiceCIDRIsUnknown(t *testing.T) {
@@ -145,11 +145,11 @@ func TestTheAPIServerAssignsAddressesIfTheServiceCIDRIsUnknown(t *testing.T) {
 	f.provisioned("")
 	f.create("docker.io")
 	f.eventually(addonsv1.AddressesAllocatedCondition, metav1.ConditionFalse, addonsv1.ServiceCIDRUnknownReason)
-	f.Expect(f.endpoints()).To(Equal([]string{""}))
+	f.Eventually(f.endpoints).Should(Equal([]string{""}))
 	clusters.set(f.cluster, true)
 	f.eventually(addonsv1.AddressesAllocatedCondition, metav1.ConditionTrue, addonsv1.AddressesAllocatedReason)
 	address := f.clusterIP("docker.io")
-	f.Expect(f.endpoints()).To(Equal([]string{"https://" + address + ":5000"}))
+	f.Eventually(f.endpoints).Should(Equal([]string{"https://" + address + ":5000"}))
 	f.delete(f.service("docker.io"))
 	f.Eventually(func() string { return f.clusterIP("docker.io") }).Should(Equal(address))
 }

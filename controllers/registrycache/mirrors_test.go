@@ -151,7 +151,7 @@ func TestMirrorCertificatesAreTakenFromTheirSecret(t *testing.T) {
 	f.caSecret("corp", map[string][]byte{"ca.crt": slices.Concat([]byte("subject=CN = corp\n"), one)})
 	f.eventually(addonsv1.MirrorsValidCondition, metav1.ConditionTrue, addonsv1.MirrorsValidReason)
 	f.Eventually(f.told).Should(Equal(told(one)))
-	f.Expect(f.current().Status.MirrorCABundles).To(ConsistOf(addonsv1.MirrorCABundle{Upstream: "docker.io", Host: "https://private.example", CABundle: string(one)}))
+	f.Eventually(func() []addonsv1.MirrorCABundle { return f.current().Status.MirrorCABundles }).Should(ConsistOf(addonsv1.MirrorCABundle{Upstream: "docker.io", Host: "https://private.example", CABundle: string(one)}))
 	f.staysSilent()
 
 	f.caSecret("corp", map[string][]byte{"ca.crt": bytes.Repeat(two, 200_000/len(two))})
@@ -167,6 +167,6 @@ func TestMirrorCertificatesAreTakenFromTheirSecret(t *testing.T) {
 	f.update(func(rc *addonsv1.RegistryCache) { rc.Spec.Mirrors[0].Hosts[0].CABundleSecretRef = nil })
 	f.eventually(addonsv1.MirrorsValidCondition, metav1.ConditionTrue, addonsv1.MirrorsValidReason)
 	f.Eventually(f.told).Should(Equal(told(nil)))
-	f.Expect(f.current().Status.MirrorCABundles).To(BeEmpty())
+	f.Eventually(func() []addonsv1.MirrorCABundle { return f.current().Status.MirrorCABundles }).Should(BeEmpty())
 	f.Expect(strings.Join(f.events(), " ")).NotTo(ContainSubstring("Failed"))
 }

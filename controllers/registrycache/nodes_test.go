@@ -98,8 +98,8 @@ func TestNodesAreToldAndCounted(t *testing.T) {
 	f.Eventually(func() string {
 		return f.eventually(addonsv1.NodesConfiguredCondition, metav1.ConditionFalse, addonsv1.NodesNotConfiguredReason).Message
 	}).Should(Equal("1 of 2 nodes are configured\nn2: docker.io: a trouble of node-sync-n2"))
-	f.Expect(*f.current().Status.Nodes.Total).To(Equal(int32(2)))
-	f.Expect(*f.current().Status.Nodes.Configured).To(Equal(int32(1)))
+	f.Eventually(func() *addonsv1.NodesStatus { return f.current().Status.Nodes }).
+		Should(Equal(&addonsv1.NodesStatus{Total: new(int32(2)), Configured: new(int32(1))}))
 
 	f.run("n2", true, true)
 	f.eventually(addonsv1.NodesConfiguredCondition, metav1.ConditionTrue, addonsv1.NodesConfiguredReason)

@@ -131,7 +131,8 @@ func nodeSyncContainer(v NodeSyncValues, mounts []corev1.VolumeMount) corev1.Con
 		Name:            "node-sync",
 		Image:           v.Image,
 		ImagePullPolicy: corev1.PullIfNotPresent,
-		Args:            []string{"node-sync", "--root=" + hostRoot, desiredDir + "/" + desiredKey},
+		Command:         []string{"/node-sync"},
+		Args:            []string{"--root=" + hostRoot, desiredDir + "/" + desiredKey},
 		Env: []corev1.EnvVar{
 			{Name: "DBUS_SYSTEM_BUS_ADDRESS", Value: "unix:path=" + busDir + "/system_bus_socket"},
 			{Name: "GOMAXPROCS", Value: "1"},

@@ -1,4 +1,4 @@
-package nodesync
+package main
 
 import (
 	"context"
