@@ -266,7 +266,7 @@ func (u *upstreams) dump(ctx context.Context, dir string) {
 		"management-objects": append(slices.Clone(management), "get", objects+",cluster-api,registrycaches", "-A", "-o", "yaml"),
 		"management-logs":    append(slices.Clone(management), "logs", "-n", "capi-registry-cache-system", "--all-containers", "--tail", "-1", "-l", "control-plane=controller-manager"),
 		"workload-objects":   append(slices.Clone(workload), "get", objects, "-A", "-o", "yaml"),
-		"workload-logs":      append(slices.Clone(workload), "logs", "-A", "-l", v1alpha1.ManagedByLabel+"="+v1alpha1.ManagedByValue, "--prefix", "--tail", "-1", "--max-log-requests", "50"),
+		"workload-logs":      append(slices.Clone(workload), "logs", "-n", cacheNamespace, "-l", v1alpha1.ManagedByLabel+"="+v1alpha1.ManagedByValue, "--prefix", "--tail", "-1", "--max-log-requests", "50"),
 	} {
 		printed, err := exec.CommandContext(ctx, command[0], command[1:]...).CombinedOutput()
 		Expect(err).NotTo(HaveOccurred(), "%v: %s", command, printed)

@@ -33,6 +33,7 @@ var _ = Describe("Volumes of caches", Label("slow"), Ordered, ContinueOnFailure,
 
 	BeforeAll(func(ctx context.Context) {
 		w.cluster, w.began = env.Cluster("volumes", 2), time.Now()
+		w.cluster.HostsDirectory = true
 		w.one, w.two = env.Upstream("registry-one"), env.Upstream("registry-two")
 		clusters = append(clusters, w.cluster)
 		Expect(w.cluster.Create(ctx)).To(Succeed())

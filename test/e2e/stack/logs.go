@@ -73,7 +73,7 @@ func (c *Cluster) collectLogs(ctx context.Context, dir string) error {
 	}
 	selector := v1alpha1.ManagedByLabel + "=" + v1alpha1.ManagedByValue
 	errs = append(errs,
-		capture(ctx, filepath.Join(dir, "caches.log"), append(kubectl, "logs", "-A", "-l", selector, "--prefix", "--tail", "-1")...),
+		capture(ctx, filepath.Join(dir, "caches.log"), append(kubectl, "logs", "-n", "kube-system", "-l", selector, "--prefix", "--tail", "-1", "--max-log-requests", "50")...),
 		capture(ctx, filepath.Join(dir, "pods.txt"), append(kubectl, "describe", "pods", "-A")...),
 		capture(ctx, filepath.Join(dir, "objects.yaml"), append(kubectl, "get", "all,nodes,pv,pvc,events", "-A", "-o", "yaml")...))
 	return errors.Join(errs...)
