@@ -17,12 +17,6 @@ const overdueAfter = 24 * time.Hour
 // certificatesValid looks at the authority, then at the certificates of the caches.
 func certificatesValid(s *scope) metav1.Condition {
 	switch {
-	case s.deleting():
-		return isFalse(addonsv1.DeletingReason, "The RegistryCache is being deleted")
-	case s.cluster == nil:
-		return clusterNotFound(s)
-	case s.clusterGoing():
-		return isFalse(addonsv1.ClusterDeletingReason, "The Cluster is being deleted; its caches go with it")
 	case s.authority.rejected != "":
 		return isFalse(addonsv1.AuthorityRejectedReason, s.authority.rejected+"; caches that run go on with the certificates that they have")
 	case len(s.cache.Spec.Caches) == 0:

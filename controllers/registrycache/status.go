@@ -16,13 +16,13 @@ import (
 func setStatus(s *scope) {
 	for kind, condition := range map[string]metav1.Condition{
 		addonsv1.AddressesAllocatedCondition:   addressesAllocated(s),
-		addonsv1.CertificatesValidCondition:    certificatesValid(s),
-		addonsv1.CachesAvailableCondition:      cachesAvailable(s),
-		addonsv1.MirrorsValidCondition:         mirrorsValid(s),
-		addonsv1.NodePayloadPublishedCondition: nodePayloadPublished(s),
+		addonsv1.CertificatesValidCondition:    unlessEnding(s, certificatesValid),
+		addonsv1.CachesAvailableCondition:      unlessEnding(s, cachesAvailable),
+		addonsv1.MirrorsValidCondition:         unlessEnding(s, mirrorsValid),
+		addonsv1.NodePayloadPublishedCondition: unlessEnding(s, nodePayloadPublished),
 		addonsv1.NodesConfiguredCondition:      nodesConfigured(s),
-		addonsv1.CredentialsValidCondition:     credentialsValid(s),
-		addonsv1.VolumesHealthyCondition:       volumesHealthy(s),
+		addonsv1.CredentialsValidCondition:     unlessEnding(s, credentialsValid),
+		addonsv1.VolumesHealthyCondition:       unlessEnding(s, volumesHealthy),
 	} {
 		condition.Type = kind
 		conditions.Set(s.cache, condition)
@@ -38,6 +38,21 @@ func setStatus(s *scope) {
 	)
 }
 
+// unlessEnding is a condition of what ends with the RegistryCache or with its Cluster.
+func unlessEnding(s *scope, of func(*scope) metav1.Condition) metav1.Condition {
+	switch {
+	case s.deleting():
+		return isFalse(addonsv1.DeletingReason, "The RegistryCache is being deleted")
+	case s.cluster == nil:
+		return clusterNotFound(s)
+	case s.clusterGoing():
+		return isFalse(addonsv1.ClusterDeletingReason, "The Cluster is being deleted; its caches go with it")
+	default:
+		return of(s)
+	}
+}
+
+// addressesAllocated stays true to the end: addresses are kept for as long as there are caches.
 func addressesAllocated(s *scope) metav1.Condition {
 	missing := withoutAddress(s)
 	switch {
@@ -60,12 +75,6 @@ func addressesAllocated(s *scope) metav1.Condition {
 
 func cachesAvailable(s *scope) metav1.Condition {
 	switch {
-	case s.deleting():
-		return isFalse(addonsv1.DeletingReason, "The RegistryCache is being deleted")
-	case s.cluster == nil:
-		return clusterNotFound(s)
-	case s.clusterGoing():
-		return isFalse(addonsv1.ClusterDeletingReason, "The Cluster is being deleted; its caches go with it")
 	case len(s.cache.Spec.Caches) == 0:
 		return isTrue(addonsv1.NoCachesReason)
 	case s.err != nil:
@@ -105,12 +114,6 @@ func available(s *scope) metav1.Condition {
 
 func nodePayloadPublished(s *scope) metav1.Condition {
 	switch {
-	case s.deleting():
-		return isFalse(addonsv1.DeletingReason, "The RegistryCache is being deleted")
-	case s.cluster == nil:
-		return clusterNotFound(s)
-	case s.clusterGoing():
-		return isFalse(addonsv1.ClusterDeletingReason, "The Cluster is being deleted; the Secret goes with it")
 	case s.payload.rejected != "":
 		return isFalse(addonsv1.NodePayloadRejectedReason, s.payload.rejected+"; until then bootstrap templates cannot take the caches from files[].contentFrom.secret")
 	case s.payload.published:

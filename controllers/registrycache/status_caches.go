@@ -36,24 +36,7 @@ func priority(condition metav1.Condition) conditions.MergePriority {
 	return conditions.GetDefaultMergePriorityFunc()(condition)
 }
 
-// ofCaches is what conditions about single caches have in common; false: look at the caches.
-func ofCaches(s *scope) (metav1.Condition, bool) {
-	switch {
-	case s.deleting():
-		return isFalse(addonsv1.DeletingReason, "The RegistryCache is being deleted"), true
-	case s.cluster == nil:
-		return clusterNotFound(s), true
-	case s.clusterGoing():
-		return isFalse(addonsv1.ClusterDeletingReason, "The Cluster is being deleted; its caches go with it"), true
-	default:
-		return metav1.Condition{}, false
-	}
-}
-
 func credentialsValid(s *scope) metav1.Condition {
-	if condition, known := ofCaches(s); known {
-		return condition
-	}
 	if len(s.secrets) < len(s.cache.Spec.Caches) {
 		return isUnknown(addonsv1.InternalErrorReason, "Please check the log of the manager")
 	}
@@ -146,9 +129,6 @@ func bounded(message string) string {
 }
 
 func volumesHealthy(s *scope) metav1.Condition {
-	if condition, known := ofCaches(s); known {
-		return condition
-	}
 	switch {
 	case s.target == nil && s.err == nil:
 		return isUnknown(addonsv1.ClusterNotConnectedReason, "The workload cluster is not connected; what runs there goes on as it is")

@@ -153,12 +153,6 @@ func mirrorsValid(s *scope) metav1.Condition {
 	switch {
 	case len(s.cache.Spec.Mirrors) == 0:
 		return isTrue(addonsv1.NoMirrorsReason)
-	case s.deleting():
-		return isFalse(addonsv1.DeletingReason, "The RegistryCache is being deleted")
-	case s.cluster == nil:
-		return clusterNotFound(s)
-	case s.clusterGoing():
-		return isFalse(addonsv1.ClusterDeletingReason, "The Cluster is being deleted")
 	case s.mirrors != nil && len(s.mirrors.troubles) > 0:
 		return isFalse(addonsv1.CABundleNotUsableReason, strings.Join(firstFew(s.mirrors.troubles), "\n"))
 	case s.mirrors == nil || s.mirrors.err != nil:
