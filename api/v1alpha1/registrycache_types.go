@@ -100,7 +100,8 @@ type Cache struct {
 	// +kubebuilder:default={}
 	TLS TLS `json:"tls,omitempty,omitzero"`
 
-	// replicas is the number of Pods of the cache. Each has a store of its own, so each pulls what it is asked for once.
+	// replicas is the number of Pods of the cache. Each has a store of its own, so each pulls what it is asked for once. They are spread over
+	// nodes; a second one is pending until a second node can take it.
 	// +optional
 	// +kubebuilder:default=1
 	// +kubebuilder:validation:Minimum=1
