@@ -306,7 +306,7 @@ func restartSpecs(u *upstreams) {
 
 	It("because it is a black hole: it is ready, and serves what it has by tag and by digest", func(ctx context.Context) {
 		image := u.warm(ctx, u.basic.Upstream, "restart/black-hole")
-		u.blackHole(ctx, u.basic.Upstream)
+		defer u.blackHole(ctx, u.basic.Upstream)()
 		u.restart(ctx, u.basic.Upstream)
 		u.expectServed(ctx, u.basic.Upstream, image)
 	}, NodeTimeout(8*time.Minute))
@@ -321,21 +321,23 @@ func (u *upstreams) warm(ctx context.Context, up *stack.Upstream, repository str
 	return image
 }
 
-// blackHole drops what the workers send to an upstream, their Pods too.
-func (u *upstreams) blackHole(ctx context.Context, up *stack.Upstream) {
+// blackHole drops what the nodes send to an upstream, their Pods too, until the function that it returns is called. The last spec cannot
+// leave that to DeferCleanup, which comes when the cluster is gone.
+func (u *upstreams) blackHole(ctx context.Context, up *stack.Upstream) (lift func()) {
 	GinkgoHelper()
 	addresses, err := up.Addresses(ctx)
 	Expect(err).NotTo(HaveOccurred())
-	rule := func(ctx context.Context, action string) {
-		for _, node := range u.nodes(ctx) {
+	nodes := u.nodes(ctx)
+	rule := func(action string) {
+		for _, node := range nodes {
 			for _, chain := range []string{"FORWARD", "OUTPUT"} {
 				_, err := node.Exec(ctx, "iptables", "-w", action, chain, "-d", addresses[0], "-j", "DROP")
 				Expect(err).NotTo(HaveOccurred())
 			}
 		}
 	}
-	rule(ctx, "-I")
-	DeferCleanup(func(ctx context.Context) { rule(ctx, "-D") }, NodeTimeout(time.Minute))
+	rule("-I")
+	return func() { rule("-D") }
 }
 
 // restart deletes the Pod of a cache and waits for the next one.
