@@ -168,7 +168,9 @@ var _ = Describe("A cluster whose caches use their options", Label("slow"), Orde
 		pod := w.cachePods(ctx, w.one)[0]
 		Expect(w.cluster.Client.Delete(ctx, &pod)).To(Succeed())
 		w.eventuallyConfigured(ctx, w.nodes(ctx), w.one, false, time.Now().Add(2*time.Minute))
-		Consistently(ctx, func() int32 { return *w.status(ctx, w.one).ReadyReplicas }).WithTimeout(20 * time.Second).Should(BeZero())
+		ready := func() int32 { return *w.status(ctx, w.one).ReadyReplicas }
+		Eventually(ctx, ready).WithTimeout(time.Minute).Should(BeZero(), "nodes may know it before the status does")
+		Consistently(ctx, ready).WithTimeout(20 * time.Second).Should(BeZero())
 		Expect(w.one.Start(ctx)).To(Succeed())
 		w.eventuallyConfigured(ctx, w.nodes(ctx), w.one, true, time.Now().Add(2*comeback))
 
