@@ -218,6 +218,7 @@ func (o *options) addControllerFlags(fs *pflag.FlagSet) {
 		fmt.Sprintf("Value of the label %s that objects must have to be reconciled. If unspecified, all are.", clusterv1.WatchLabel))
 	fs.StringVar(&o.controllers.WorkloadImage, "workload-image", defaultWorkloadImage, "Image of the caches in workload clusters.")
 	fs.IntVar(&o.controllers.RegistryCacheConcurrency, "registrycache-concurrency", 10, "Number of RegistryCaches to process simultaneously.")
+	fs.IntVar(&o.controllers.RegistryCacheSetConcurrency, "registrycacheset-concurrency", 10, "Number of RegistryCacheSets to process simultaneously.")
 	fs.DurationVar(&o.controllers.NodeForgetTimeout, "node-forget-timeout", controllers.DefaultNodeForgetTimeout,
 		"How long a removed cache is kept for nodes that have not forgotten it, such as those that are not ready.")
 	fs.DurationVar(&o.controllers.CertificateOverlap, "certificate-overlap", controllers.DefaultCertificateOverlap,

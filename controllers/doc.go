@@ -2,6 +2,7 @@
 // runs in the manager; each part is a package of its own, and none imports its sibling:
 //
 //   - registrycache keeps the caches of each Cluster.
+//   - registrycacheset makes RegistryCaches for the Clusters that a selector matches.
 //   - webhooks tells new Machines of them.
 //   - apply writes objects to workload clusters.
 //

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/capi-registry-cache/capi-registry-cache/controllers/registrycache"
+	"github.com/capi-registry-cache/capi-registry-cache/controllers/registrycacheset"
 	"github.com/capi-registry-cache/capi-registry-cache/controllers/webhooks"
 	"github.com/capi-registry-cache/capi-registry-cache/templates/manifests"
 	"github.com/capi-registry-cache/capi-registry-cache/workload/cache/report"
@@ -51,6 +52,8 @@ type Options struct {
 	WatchFilterValue string
 	// RegistryCacheConcurrency is how many RegistryCaches are reconciled at a time.
 	RegistryCacheConcurrency int
+	// RegistryCacheSetConcurrency is how many RegistryCacheSets are reconciled at a time.
+	RegistryCacheSetConcurrency int
 	// ClusterCacheConcurrency is how many workload clusters are connected at a time.
 	ClusterCacheConcurrency int
 	// ClusterCacheClientQPS and ClusterCacheClientBurst limit the requests to each workload cluster.
@@ -91,6 +94,15 @@ func SetupWithManager(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		WatchNamespace:             o.WatchNamespace,
 	}
 	if err := reconciler.SetupWithManager(ctx, mgr, controller.Options{MaxConcurrentReconciles: o.RegistryCacheConcurrency}); err != nil {
+		return err
+	}
+	sets := &registrycacheset.Reconciler{
+		Client:           mgr.GetClient(),
+		APIReader:        mgr.GetAPIReader(),
+		Recorder:         mgr.GetEventRecorder(name),
+		WatchFilterValue: o.WatchFilterValue,
+	}
+	if err := sets.SetupWithManager(ctx, mgr, controller.Options{MaxConcurrentReconciles: o.RegistryCacheSetConcurrency}); err != nil {
 		return err
 	}
 	return webhooks.SetupWithManager(ctx, mgr, o.BootstrapData)

@@ -17,7 +17,7 @@ var (
 )
 
 func addKnownTypes(scheme *runtime.Scheme) error {
-	scheme.AddKnownTypes(GroupVersion, &RegistryCache{}, &RegistryCacheList{})
+	scheme.AddKnownTypes(GroupVersion, &RegistryCache{}, &RegistryCacheList{}, &RegistryCacheSet{}, &RegistryCacheSetList{})
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil
 }

@@ -27,6 +27,9 @@ const (
 	// that a new Secret is seen at once.
 	ReferencedLabel = "addons.cluster.x-k8s.io/registry-cache-reference"
 
+	// ClusterVariable is the name of the ClusterClass variable whose value is the spec of the RegistryCache of a Cluster.
+	ClusterVariable = "registryCache"
+
 	// UpstreamAnnotation names the upstream of the cache that an object belongs to, as the spec gives it.
 	UpstreamAnnotation = "addons.cluster.x-k8s.io/registry-cache-upstream"
 

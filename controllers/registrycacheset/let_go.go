@@ -1,0 +1,48 @@
+package registrycacheset
+
+import (
+	"context"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	addonsv1 "github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
+)
+
+// letGo takes the mark of this set off RegistryCaches that a user has made hand-written, by taking away the controller reference. They
+// stay as they are otherwise. Without the mark, no deletion of the set reaches them.
+func (r *Reconciler) letGo(ctx context.Context, s *scope) (ctrl.Result, error) {
+	for name, rc := range s.caches {
+		if cluster := s.clusters[name]; !marked(rc, s.set.Name) || cluster != nil && isPaused(cluster) {
+			continue
+		}
+		// When the set is being deleted it may be the garbage collector that took the reference away, before we have heard of it.
+		current := &addonsv1.RegistryCacheSet{}
+		if err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(s.set), current); err != nil || !current.DeletionTimestamp.IsZero() {
+			return ctrl.Result{}, client.IgnoreNotFound(err)
+		}
+		err := r.unmark(ctx, rc)
+		if apierrors.IsConflict(err) {
+			return ctrl.Result{RequeueAfter: lookAgain}, nil
+		}
+		if client.IgnoreNotFound(err) != nil {
+			return ctrl.Result{}, fmt.Errorf("letting go of the RegistryCache of Cluster %s: %w", name, err)
+		}
+	}
+	return ctrl.Result{}, nil
+}
+
+func (r *Reconciler) unmark(ctx context.Context, before *addonsv1.RegistryCache) error {
+	rc := before.DeepCopy()
+	delete(rc.Labels, addonsv1.SetLabel)
+	delete(rc.Annotations, addonsv1.SetMetadataAnnotation)
+	return r.Client.Patch(ctx, rc, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+}
+
+// marked says whether a RegistryCache has the mark of a set of this name, and nobody keeps it.
+func marked(rc *addonsv1.RegistryCache, set string) bool {
+	return rc.Labels[addonsv1.SetLabel] == set && metav1.GetControllerOf(rc) == nil && rc.DeletionTimestamp.IsZero()
+}

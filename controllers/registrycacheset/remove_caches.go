@@ -1,0 +1,93 @@
+package registrycacheset
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	addonsv1 "github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
+)
+
+// removeCaches deletes the RegistryCaches of the set whose Cluster it does not match any more, or whose Cluster is gone. Their own
+// controller lets nodes forget them first.
+func (r *Reconciler) removeCaches(ctx context.Context, s *scope) (ctrl.Result, error) {
+	matched := map[string]bool{}
+	for _, c := range s.claims {
+		matched[c.cluster.Name] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.caches)) {
+		rc := s.caches[name]
+		if matched[name] || !metav1.IsControlledBy(rc, s.set) || !rc.DeletionTimestamp.IsZero() {
+			continue
+		}
+		if err := r.unselect(ctx, s, rc); err != nil {
+			return again(err)
+		}
+	}
+	return ctrl.Result{}, nil
+}
+
+// again looks again soon at a RegistryCache that has changed since it was looked at; any other error stays one.
+func again(err error) (ctrl.Result, error) {
+	if apierrors.IsConflict(err) {
+		return ctrl.Result{RequeueAfter: lookAgain}, nil
+	}
+	return ctrl.Result{}, err
+}
+
+// unselect takes its RegistryCache from a Cluster, unless that has to wait, or is for somebody else to decide.
+func (r *Reconciler) unselect(ctx context.Context, s *scope, rc *addonsv1.RegistryCache) error {
+	cluster, err := r.cluster(ctx, s, rc.Name)
+	switch {
+	case err != nil:
+		return err
+	case cluster == nil:
+		return r.remove(ctx, s, rc, "its Cluster is gone")
+	case !cluster.DeletionTimestamp.IsZero() || hasVariable(cluster):
+		return nil
+	case isPaused(cluster):
+		s.leaving = append(s.leaving, verdict{rc.Name, "it is not selected any more and keeps its RegistryCache while it is paused"})
+		return nil
+	default:
+		return r.remove(ctx, s, rc, "the Cluster is not selected any more")
+	}
+}
+
+// cluster returns the Cluster of this name, nil if there is none. That there is none only the API server can say: the manager may have
+// learned of the RegistryCache first, as when both have just been moved here.
+func (r *Reconciler) cluster(ctx context.Context, s *scope, name string) (*clusterv1.Cluster, error) {
+	if known := s.clusters[name]; known != nil {
+		return known, nil
+	}
+	cluster := &clusterv1.Cluster{}
+	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: s.set.Namespace, Name: name}, cluster)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("looking for Cluster %s: %w", name, err)
+	}
+	return cluster, nil
+}
+
+// remove deletes exactly the RegistryCache that was looked at: one that has changed may have been taken over by its user.
+func (r *Reconciler) remove(ctx context.Context, s *scope, rc *addonsv1.RegistryCache, why string) error {
+	uid, version := rc.UID, rc.ResourceVersion
+	err := r.Client.Delete(ctx, rc, client.Preconditions{UID: &uid, ResourceVersion: &version})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("removing the RegistryCache of Cluster %s: %w", rc.Name, err)
+	}
+	r.event(s, corev1.EventTypeNormal, "Removed", "Remove", "The RegistryCache of Cluster %s is removed, as %s", rc.Name, why)
+	return nil
+}
