@@ -45,11 +45,13 @@ func again(err error) (ctrl.Result, error) {
 
 // unselect takes its RegistryCache from a Cluster, unless that has to wait, or is for somebody else to decide.
 func (r *Reconciler) unselect(ctx context.Context, s *scope, rc *addonsv1.RegistryCache) error {
-	cluster, err := r.cluster(ctx, s, rc.Name)
+	cluster := s.clusters[rc.Name]
 	switch {
-	case err != nil:
-		return err
 	case cluster == nil:
+		gone, err := r.clusterIsGone(ctx, client.ObjectKeyFromObject(rc))
+		if err != nil || !gone {
+			return err
+		}
 		return r.remove(ctx, s, rc, "its Cluster is gone")
 	case !cluster.DeletionTimestamp.IsZero() || hasVariable(cluster):
 		return nil
@@ -61,21 +63,14 @@ func (r *Reconciler) unselect(ctx context.Context, s *scope, rc *addonsv1.Regist
 	}
 }
 
-// cluster returns the Cluster of this name, nil if there is none. That there is none only the API server can say: the manager may have
-// learned of the RegistryCache first, as when both have just been moved here.
-func (r *Reconciler) cluster(ctx context.Context, s *scope, name string) (*clusterv1.Cluster, error) {
-	if known := s.clusters[name]; known != nil {
-		return known, nil
+// clusterIsGone asks the API server for a Cluster that the manager does not know. It may have learned of the RegistryCache first, as when
+// both have just been moved or restored here; then it learns of the Cluster in a moment, and looks again.
+func (r *Reconciler) clusterIsGone(ctx context.Context, key client.ObjectKey) (bool, error) {
+	err := r.APIReader.Get(ctx, key, &clusterv1.Cluster{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return false, fmt.Errorf("looking for Cluster %s: %w", key.Name, err)
 	}
-	cluster := &clusterv1.Cluster{}
-	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: s.set.Namespace, Name: name}, cluster)
-	if apierrors.IsNotFound(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("looking for Cluster %s: %w", name, err)
-	}
-	return cluster, nil
+	return err != nil, nil
 }
 
 // remove deletes exactly the RegistryCache that was looked at: one that has changed may have been taken over by its user.

@@ -61,7 +61,7 @@ func (w *world) create(ctx context.Context, cluster *stack.Cluster) {
 }
 
 func (w *world) key() client.ObjectKey {
-	return client.ObjectKey{Namespace: w.cluster.Name, Name: w.cluster.Name}
+	return w.cluster.Key()
 }
 
 // status is that of the cache of an upstream.

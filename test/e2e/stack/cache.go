@@ -24,7 +24,7 @@ type Cache struct {
 // Cache finds the cache of an upstream.
 func (c *Cluster) Cache(ctx context.Context, u *Upstream) (Cache, error) {
 	rc := &v1alpha1.RegistryCache{}
-	if err := c.stack.Client.Get(ctx, client.ObjectKey{Namespace: c.Name, Name: c.Name}, rc); err != nil {
+	if err := c.stack.Client.Get(ctx, c.Key(), rc); err != nil {
 		return Cache{}, fmt.Errorf("reading the RegistryCache of %s: %w", c.Name, err)
 	}
 	for _, status := range rc.Status.Caches {

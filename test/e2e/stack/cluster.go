@@ -30,8 +30,10 @@ const (
 
 // Cluster is a workload cluster of one control plane Machine and some workers.
 type Cluster struct {
-	// Name is also the name of its namespace in the management cluster.
+	// Name is also the name of its namespace in the management cluster, unless Namespace says another.
 	Name string
+	// Namespace, if it is set, is that of another Cluster, which makes and removes it.
+	Namespace string
 	// Workers is the number of worker Machines in a MachineDeployment.
 	Workers int32
 	// Pooled is the number of worker Machines in a MachinePool; 0 means that there is none.
@@ -55,7 +57,7 @@ func (s *Stack) Cluster(name string, workers int32) *Cluster {
 
 // RegistryCache is a RegistryCache for the Cluster with one cache for each upstream.
 func (c *Cluster) RegistryCache(upstreams ...*Upstream) *v1alpha1.RegistryCache {
-	rc := &v1alpha1.RegistryCache{ObjectMeta: metav1.ObjectMeta{Namespace: c.Name, Name: c.Name}}
+	rc := &v1alpha1.RegistryCache{ObjectMeta: c.meta()}
 	for _, u := range upstreams {
 		rc.Spec.Caches = append(rc.Spec.Caches, v1alpha1.Cache{Upstream: u.Host(), RemoteURL: u.RemoteURL()})
 	}
@@ -64,13 +66,8 @@ func (c *Cluster) RegistryCache(upstreams ...*Upstream) *v1alpha1.RegistryCache 
 
 // Create creates the Cluster with its templates, after more objects of the same namespace. It does not wait.
 func (c *Cluster) Create(ctx context.Context, more ...client.Object) error {
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: c.Name}}
-	err := c.stack.Client.Create(ctx, namespace)
-	if apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("cluster %s is left from an earlier run, make clean-e2e removes it: %w", c.Name, err)
-	}
-	if err != nil {
-		return fmt.Errorf("creating namespace %s: %w", c.Name, err)
+	if err := c.createNamespace(ctx); err != nil {
+		return err
 	}
 	for _, o := range append(c.objects(), more...) {
 		if err := c.stack.Client.Create(ctx, o); err != nil {
@@ -78,6 +75,26 @@ func (c *Cluster) Create(ctx context.Context, more ...client.Object) error {
 		}
 	}
 	return nil
+}
+
+func (c *Cluster) createNamespace(ctx context.Context) error {
+	if c.Namespace != "" {
+		return nil
+	}
+	err := c.stack.Client.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: c.Name}})
+	if apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("cluster %s is left from an earlier run, make clean-e2e removes it: %w", c.Name, err)
+	}
+	if err != nil {
+		return fmt.Errorf("creating namespace %s: %w", c.Name, err)
+	}
+	return nil
+}
+
+// Key names the objects of the Cluster in the management cluster, which all have its name.
+func (c *Cluster) Key() client.ObjectKey {
+	meta := c.meta()
+	return client.ObjectKey{Namespace: meta.Namespace, Name: meta.Name}
 }
 
 // WaitInitialized waits for the API server and prepares the cluster for its nodes: the role of their network and
@@ -111,8 +128,7 @@ func (c *Cluster) WaitReady(ctx context.Context) error {
 // Scale changes the number of workers. It does not wait.
 func (c *Cluster) Scale(ctx context.Context, workers int32) error {
 	deployment := &clusterv1.MachineDeployment{}
-	key := client.ObjectKey{Namespace: c.Name, Name: c.Name}
-	if err := c.stack.Client.Get(ctx, key, deployment); err != nil {
+	if err := c.stack.Client.Get(ctx, c.Key(), deployment); err != nil {
 		return fmt.Errorf("scaling %s: %w", c.Name, err)
 	}
 	before := client.MergeFrom(deployment.DeepCopy())
@@ -126,7 +142,7 @@ func (c *Cluster) Scale(ctx context.Context, workers int32) error {
 
 // Delete deletes the Cluster and waits until it is gone.
 func (c *Cluster) Delete(ctx context.Context) error {
-	cluster := &clusterv1.Cluster{ObjectMeta: metav1.ObjectMeta{Namespace: c.Name, Name: c.Name}}
+	cluster := &clusterv1.Cluster{ObjectMeta: c.meta()}
 	if err := c.stack.Client.Delete(ctx, cluster); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("deleting %s: %w", c.Name, err)
 	}
@@ -142,6 +158,9 @@ func (c *Cluster) Delete(ctx context.Context) error {
 
 // deleteNamespace also waits: what keeps a finalizer keeps the namespace.
 func (c *Cluster) deleteNamespace(ctx context.Context) error {
+	if c.Namespace != "" {
+		return nil
+	}
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: c.Name}}
 	return c.stack.Progress.Until(ctx, deleteTimeout, "namespace "+c.Name, func(ctx context.Context) string {
 		err := c.stack.Client.Delete(ctx, namespace)
@@ -174,7 +193,7 @@ func (c *Cluster) left(ctx context.Context, cluster *clusterv1.Cluster) string {
 // Machines are all Machines of the Cluster.
 func (c *Cluster) Machines(ctx context.Context) ([]clusterv1.Machine, error) {
 	list := &clusterv1.MachineList{}
-	if err := c.stack.Client.List(ctx, list, client.InNamespace(c.Name)); err != nil {
+	if err := c.stack.Client.List(ctx, list, client.InNamespace(c.Key().Namespace), client.MatchingLabels{clusterv1.ClusterNameLabel: c.Name}); err != nil {
 		return nil, fmt.Errorf("listing the Machines of %s: %w", c.Name, err)
 	}
 	return list.Items, nil
@@ -182,7 +201,7 @@ func (c *Cluster) Machines(ctx context.Context) ([]clusterv1.Machine, error) {
 
 func (c *Cluster) kubeconfig(ctx context.Context) ([]byte, error) {
 	secret := &corev1.Secret{}
-	key := client.ObjectKey{Namespace: c.Name, Name: c.Name + "-kubeconfig"}
+	key := client.ObjectKey{Namespace: c.Key().Namespace, Name: c.Name + "-kubeconfig"}
 	if err := c.stack.Client.Get(ctx, key, secret); err != nil {
 		return nil, fmt.Errorf("reading the kubeconfig of %s: %w", c.Name, err)
 	}

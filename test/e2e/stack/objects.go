@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -38,7 +39,7 @@ func (c *Cluster) objects() []client.Object {
 }
 
 func (c *Cluster) meta() metav1.ObjectMeta {
-	return metav1.ObjectMeta{Namespace: c.Name, Name: c.Name}
+	return metav1.ObjectMeta{Namespace: cmp.Or(c.Namespace, c.Name), Name: c.Name}
 }
 
 func (c *Cluster) ref(group, kind string) clusterv1.ContractVersionedObjectReference {
@@ -154,7 +155,7 @@ func (c *Cluster) infrastructure(kind string, spec map[string]any) *unstructured
 	u := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
 	u.SetAPIVersion(infrastructureGroup + "/" + servedVersion)
 	u.SetKind(kind)
-	u.SetNamespace(c.Name)
+	u.SetNamespace(c.Key().Namespace)
 	u.SetName(c.Name)
 	return u
 }
