@@ -33,16 +33,17 @@ clean: dockerd-stop ## Remove everything that was built.
 ##@ Code
 
 .PHONY: generate
-generate: ## Generate deepcopy code, CRDs and RBAC.
+generate: ## Generate deepcopy code, CRDs, RBAC and the ClusterClass variable.
 	$(CONTROLLER_GEN) object paths=./api/v1alpha1/...
 	$(CONTROLLER_GEN) crd paths=./api/v1alpha1/... output:crd:dir=config/crd/bases
 	$(CONTROLLER_GEN) rbac:roleName=manager-role paths=. paths=./controllers/... output:rbac:dir=config/rbac
+	go run ./templates/cluster/generate templates/cluster
 
 .PHONY: verify
 verify: generate ## Fail when generated files or go.mod are not up to date.
 	go mod tidy -diff
-	git diff --exit-code -- api config
-	@test -z "$$(git status --porcelain -- api config)" || { git status --short -- api config; exit 1; }
+	git diff --exit-code -- api config templates
+	@test -z "$$(git status --porcelain -- api config templates)" || { git status --short -- api config templates; exit 1; }
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## Lint Go and shell.

@@ -25,6 +25,7 @@ import (
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	"sigs.k8s.io/cluster-api/controllers/remote"
 	"sigs.k8s.io/cluster-api/core/setup"
+	"sigs.k8s.io/cluster-api/feature"
 	"sigs.k8s.io/cluster-api/util/apiwarnings"
 	"sigs.k8s.io/cluster-api/util/flags"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -150,6 +151,10 @@ func (o *options) managerOptions() (ctrl.Options, error) {
 		return ctrl.Options{}, err
 	}
 	o.webhook.TLSOpts = tlsOptions
+	server, err := controllers.NewWebhookServer(o.webhook)
+	if err != nil {
+		return ctrl.Options{}, fmt.Errorf("creating the webhook server: %w", err)
+	}
 	return ctrl.Options{
 		Controller:                 config.Controller{CacheSyncTimeout: cacheSyncTimeout},
 		Scheme:                     scheme,
@@ -164,7 +169,7 @@ func (o *options) managerOptions() (ctrl.Options, error) {
 		Metrics:                    *metricsOptions,
 		Cache:                      setup.ManagerCacheOptions(scheme, managerName, o.namespace, o.syncPeriod),
 		Client:                     setup.ManagerClientOptions(),
-		WebhookServer:              webhook.NewServer(o.webhook),
+		WebhookServer:              server,
 	}, nil
 }
 
@@ -204,6 +209,7 @@ func (o *options) parse(fs *pflag.FlagSet) error {
 	o.addServingFlags(fs)
 	logsv1.AddFlags(o.logs, fs)
 	flags.AddManagerOptions(fs, &o.manager)
+	feature.MutableGates.AddFlag(fs)
 	fs.SetNormalizeFunc(cliflag.WordSepNormalizeFunc)
 	fs.AddGoFlagSet(flag.CommandLine)
 	if err := fs.Set("v", "2"); err != nil {
@@ -219,6 +225,7 @@ func (o *options) addControllerFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.controllers.WorkloadImage, "workload-image", defaultWorkloadImage, "Image of the caches in workload clusters.")
 	fs.IntVar(&o.controllers.RegistryCacheConcurrency, "registrycache-concurrency", 10, "Number of RegistryCaches to process simultaneously.")
 	fs.IntVar(&o.controllers.RegistryCacheSetConcurrency, "registrycacheset-concurrency", 10, "Number of RegistryCacheSets to process simultaneously.")
+	fs.IntVar(&o.controllers.TopologyConcurrency, "topology-concurrency", 10, "Number of Clusters to process simultaneously for their variable "+v1alpha1.ClusterVariable+".")
 	fs.DurationVar(&o.controllers.NodeForgetTimeout, "node-forget-timeout", controllers.DefaultNodeForgetTimeout,
 		"How long a removed cache is kept for nodes that have not forgotten it, such as those that are not ready.")
 	fs.DurationVar(&o.controllers.CertificateOverlap, "certificate-overlap", controllers.DefaultCertificateOverlap,

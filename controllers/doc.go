@@ -3,6 +3,8 @@
 //
 //   - registrycache keeps the caches of each Cluster.
 //   - registrycacheset makes RegistryCaches for the Clusters that a selector matches.
+//   - topology makes RegistryCaches from the variable registryCache of Clusters, variable reads it, and origin tells whose a RegistryCache is.
+//   - extension tells Cluster API of that variable, if the feature gate RuntimeSDK is on.
 //   - webhooks tells new Machines of them.
 //   - apply writes objects to workload clusters.
 //

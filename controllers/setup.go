@@ -20,6 +20,7 @@ import (
 
 	"github.com/capi-registry-cache/capi-registry-cache/controllers/registrycache"
 	"github.com/capi-registry-cache/capi-registry-cache/controllers/registrycacheset"
+	"github.com/capi-registry-cache/capi-registry-cache/controllers/topology"
 	"github.com/capi-registry-cache/capi-registry-cache/controllers/webhooks"
 	"github.com/capi-registry-cache/capi-registry-cache/templates/manifests"
 	"github.com/capi-registry-cache/capi-registry-cache/workload/cache/report"
@@ -54,6 +55,8 @@ type Options struct {
 	RegistryCacheConcurrency int
 	// RegistryCacheSetConcurrency is how many RegistryCacheSets are reconciled at a time.
 	RegistryCacheSetConcurrency int
+	// TopologyConcurrency is how many Clusters are looked at for their variable at a time.
+	TopologyConcurrency int
 	// ClusterCacheConcurrency is how many workload clusters are connected at a time.
 	ClusterCacheConcurrency int
 	// ClusterCacheClientQPS and ClusterCacheClientBurst limit the requests to each workload cluster.
@@ -103,6 +106,10 @@ func SetupWithManager(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		WatchFilterValue: o.WatchFilterValue,
 	}
 	if err := sets.SetupWithManager(ctx, mgr, controller.Options{MaxConcurrentReconciles: o.RegistryCacheSetConcurrency}); err != nil {
+		return err
+	}
+	variables := &topology.Reconciler{Client: mgr.GetClient(), Recorder: mgr.GetEventRecorder(name), WatchFilterValue: o.WatchFilterValue}
+	if err := variables.SetupWithManager(ctx, mgr, controller.Options{MaxConcurrentReconciles: o.TopologyConcurrency}); err != nil {
 		return err
 	}
 	return webhooks.SetupWithManager(ctx, mgr, o.BootstrapData)

@@ -128,6 +128,22 @@ const (
 	VolumeFailingReason = "Failing"
 )
 
+const (
+	// VariableAppliedCondition tells what became of the variable registryCache of the Cluster, while it has one. It is no part of Ready:
+	// caches run as the spec says, wherever that came from.
+	VariableAppliedCondition = "VariableApplied"
+
+	// VariableAppliedReason means that the spec is what the variable says.
+	VariableAppliedReason = "Applied"
+	// HandWrittenReason means that the RegistryCache is hand-written, which beats the variable.
+	HandWrittenReason = "HandWritten"
+	// VariableInvalidReason means that the variable is not the spec of a RegistryCache; the spec is what it last said.
+	VariableInvalidReason = "Invalid"
+	// VariableRejectedReason means that the API server does not accept what the variable says, such as a change of a field that is
+	// immutable; the spec is what it was.
+	VariableRejectedReason = "Rejected"
+)
+
 // Reasons that more than one condition uses.
 const (
 	// NoCachesReason means that the spec has mirrors only.

@@ -1,5 +1,6 @@
-// Package cluster holds cluster templates for users, in the format of `clusterctl generate cluster --from`. The tests that use
-// them are in test/envtest, where Cluster API's own CRDs and controllers are.
+// Package cluster holds cluster templates for users, in the format of `clusterctl generate cluster --from`, and makes the definition of
+// the ClusterClass variable from the CRD, which `make generate` writes into two of them. Tests of templates with Cluster API's own CRDs and
+// controllers are in test/envtest.
 package cluster
 
 import _ "embed"
@@ -9,3 +10,13 @@ import _ "embed"
 //
 //go:embed cluster-template-content-from.yaml
 var ContentFrom string
+
+// Class is a ClusterClass with the variable registryCache, and its templates. Its variable is ${NAMESPACE}.
+//
+//go:embed clusterclass.yaml
+var Class string
+
+// Topology is a Cluster of Class that uses the variable. Its variables are those of ContentFrom.
+//
+//go:embed cluster-template-topology.yaml
+var Topology string
