@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -128,10 +129,22 @@ func (s *Schema) unknown(content map[string]any) field.ErrorList {
 func (s *Schema) validate(ctx context.Context, content map[string]any) field.ErrorList {
 	errs := validation.ValidateCustomResource(path(), content, s.validator)
 	errs = append(errs, listtype.ValidateListSetsAndMaps(path(), s.structural, content)...)
-	if len(errs) == 0 { // rules presuppose that values are of their types
-		errs, _ = s.rules.Validate(ctx, path(), s.structural, content, nil, celconfig.RuntimeCELCostBudget)
+	if slices.ContainsFunc(errs, misshapen) {
+		return errs
 	}
-	return errs
+	broken, _ := s.rules.Validate(ctx, path(), s.structural, content, nil, celconfig.RuntimeCELCostBudget)
+	return append(errs, broken...)
+}
+
+// misshapen says whether rules cannot be asked, as they presuppose that every value is what its field takes. The API server draws the
+// line here: https://github.com/kubernetes/apiextensions-apiserver/blob/v0.36.3/pkg/registry/customresource/strategy.go, hasBlockingErr.
+func misshapen(err *field.Error) bool {
+	switch err.Type {
+	case field.ErrorTypeNotSupported, field.ErrorTypeRequired, field.ErrorTypeTooLong, field.ErrorTypeTooMany, field.ErrorTypeTypeInvalid:
+		return true
+	default:
+		return false
+	}
 }
 
 func typed(content map[string]any) (*addonsv1.RegistryCacheSpec, error) {
