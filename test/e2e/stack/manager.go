@@ -31,7 +31,11 @@ func (s *Stack) startManager(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	objects, err := s.withoutCertManager(rendered)
+	address, err := s.managementAddress(ctx)
+	if err != nil {
+		return err
+	}
+	objects, err := s.withoutCertManager(rendered, address)
 	if err != nil {
 		return err
 	}
@@ -51,8 +55,9 @@ func (s *Stack) applyManager(ctx context.Context, objects []*unstructured.Unstru
 	})
 }
 
-// withoutCertManager replaces the objects of cert-manager by what it would make of them.
-func (s *Stack) withoutCertManager(rendered []*unstructured.Unstructured) ([]*unstructured.Unstructured, error) {
+// withoutCertManager replaces the objects of cert-manager by what it would make of them. The certificate is good for one more host, by
+// which Cluster API's core reaches the runtime extension.
+func (s *Stack) withoutCertManager(rendered []*unstructured.Unstructured, host string) ([]*unstructured.Unstructured, error) {
 	var objects []*unstructured.Unstructured
 	var hosts []string
 	secret := ""
@@ -67,14 +72,15 @@ func (s *Stack) withoutCertManager(rendered []*unstructured.Unstructured) ([]*un
 		case strings.HasSuffix(u.GetKind(), "WebhookConfiguration"):
 			trust(u, s.authority.PEM)
 		case u.GetKind() == "Deployment":
-			addArguments(u, "--node-forget-timeout=1m", "--unreachable-deletion-timeout=2m", "--certificate-overlap=2m") // specs wait for them
+			addArguments(u, "--node-forget-timeout=1m", "--unreachable-deletion-timeout=2m", "--certificate-overlap=2m", // specs wait for them
+				"--feature-gates=RuntimeSDK=true")
 		}
 		objects = append(objects, u)
 	}
 	if secret == "" || len(hosts) == 0 {
 		return nil, errors.New("config/default holds no Certificate with secretName and dnsNames")
 	}
-	certificate, err := s.certificateSecret(secret, hosts)
+	certificate, err := s.certificateSecret(secret, append(hosts, host))
 	return append(objects, certificate), err
 }
 
