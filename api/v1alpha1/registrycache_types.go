@@ -340,7 +340,7 @@ const (
 // RegistryCacheStatus is what the controller knows of the caches of a Cluster.
 type RegistryCacheStatus struct {
 	// conditions are Ready, AddressesAllocated, CertificatesValid, CachesAvailable, MirrorsValid, NodePayloadPublished, NodesConfigured,
-	// CredentialsValid, VolumesHealthy and Paused.
+	// CredentialsValid, VolumesHealthy, VariableApplied and Paused.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

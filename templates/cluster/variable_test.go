@@ -169,3 +169,22 @@ func TestGeneratedFilesHoldTheVariable(t *testing.T) {
 		g.Expect(string(got)).To(Equal(string(want)), name+" is not up to date, make generate writes it")
 	}
 }
+
+// TestClusterAPIAcceptsWhatTheGuideSays reads the YAML of docs/clusterclass.md: a Cluster, and what a class with the runtime extension has.
+func TestClusterAPIAcceptsWhatTheGuideSays(t *testing.T) {
+	g := NewWithT(t)
+	featuregatetesting.SetFeatureGateDuringTest(t, feature.Gates, feature.ClusterTopology, true)
+	featuregatetesting.SetFeatureGateDuringTest(t, feature.Gates, feature.RuntimeSDK, true)
+	page, err := os.ReadFile("../../docs/clusterclass.md")
+	g.Expect(err).NotTo(HaveOccurred())
+	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(page), -1)
+	g.Expect(blocks).To(HaveLen(2))
+	c := &clusterv1.Cluster{}
+	g.Expect(yaml.UnmarshalStrict([]byte(blocks[0][1]), c)).To(Succeed())
+	g.Expect(admit(t, nil, c)).To(BeEmpty())
+	discovering := class(t)
+	discovering.Spec.Variables = nil
+	g.Expect(yaml.UnmarshalStrict([]byte(blocks[1][1]), discovering)).To(Succeed())
+	_, err = (&admission.ClusterClass{}).ValidateCreate(t.Context(), discovering)
+	g.Expect(err).NotTo(HaveOccurred())
+}
