@@ -13,6 +13,7 @@ FUZZTIME ?= 500000x
 export CGO_ENABLED := 0
 
 CONTROLLER_GEN := go run sigs.k8s.io/controller-tools/cmd/controller-gen@v0.21.0
+CRD_REF_DOCS := go run github.com/elastic/crd-ref-docs@v0.3.0 --log-level=ERROR
 GOLANGCI_LINT := $(BIN)/golangci-lint-v2.15.0
 STATIC := go build -ldflags "-s -w"
 
@@ -33,17 +34,18 @@ clean: dockerd-stop ## Remove everything that was built.
 ##@ Code
 
 .PHONY: generate
-generate: ## Generate deepcopy code, CRDs, RBAC and the ClusterClass variable.
+generate: ## Generate deepcopy code, CRDs, RBAC, the ClusterClass variable and docs/reference.md.
 	$(CONTROLLER_GEN) object paths=./api/v1alpha1/...
 	$(CONTROLLER_GEN) crd paths=./api/v1alpha1/... output:crd:dir=config/crd/bases
 	$(CONTROLLER_GEN) rbac:roleName=manager-role paths=. paths=./controllers/... output:rbac:dir=config/rbac
 	go run ./templates/cluster/generate templates/cluster
+	$(CRD_REF_DOCS) --source-path=api/v1alpha1 --config=api/reference/config.yaml --templates-dir=api/reference --renderer=markdown --output-path=docs/reference.md
 
 .PHONY: verify
 verify: generate ## Fail when generated files or go.mod are not up to date.
 	go mod tidy -diff
-	git diff --exit-code -- api config templates
-	@test -z "$$(git status --porcelain -- api config templates)" || { git status --short -- api config templates; exit 1; }
+	git diff --exit-code -- api config templates docs/reference.md
+	@test -z "$$(git status --porcelain -- api config templates docs/reference.md)" || { git status --short -- api config templates docs/reference.md; exit 1; }
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## Lint Go and shell.

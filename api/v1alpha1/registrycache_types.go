@@ -10,8 +10,8 @@ import (
 //
 // +kubebuilder:validation:XValidation:rule="(has(self.caches) && size(self.caches) > 0) || (has(self.mirrors) && size(self.mirrors) > 0)",message="spec: neither caches nor mirrors given; at least one entry such as caches: [{upstream: docker.io}] is needed"
 type RegistryCacheSpec struct {
-	// namespace is where the caches live in the workload cluster. It is created if it does not exist.
-	// It cannot be changed.
+	// namespace is where the caches live in the workload cluster. It is created if it does not exist, and is never removed. It has to
+	// admit hostPath volumes, unless nodes.existing is Ignore. It cannot be changed. Default: kube-system.
 	// +optional
 	// +kubebuilder:default=kube-system
 	// +kubebuilder:validation:MinLength=1
@@ -20,7 +20,8 @@ type RegistryCacheSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",messageExpression="'spec.namespace: ' + self + ' cannot replace ' + oldSelf + ', the field is immutable; delete the RegistryCache and create it again to move the caches'"
 	Namespace string `json:"namespace,omitempty"`
 
-	// caches are the pull-through caches, one for each upstream registry.
+	// caches are the pull-through caches, one for each upstream registry, at most 32. An entry that is taken out is forgotten by the
+	// nodes first; then its Pods, its Service and its volume are removed.
 	// +optional
 	// +listType=map
 	// +listMapKey=upstream
@@ -28,7 +29,7 @@ type RegistryCacheSpec struct {
 	Caches []Cache `json:"caches,omitempty"`
 
 	// mirrors are registries that exist already and serve the content of an upstream. Nodes ask them in the order given, after the
-	// cache of the same upstream if there is one, and before the upstream itself.
+	// cache of the same upstream if there is one, and before the upstream itself. Nothing runs for them. At most 32 upstreams.
 	// +optional
 	// +listType=map
 	// +listMapKey=upstream
@@ -43,8 +44,8 @@ type RegistryCacheSpec struct {
 
 // Cache is one pull-through cache.
 type Cache struct {
-	// upstream is the registry to cache, as it stands in image references: host[:port], without a scheme.
-	// docker.io stands for Docker Hub.
+	// upstream is the registry to cache, as it stands in image references: host[:port] in lower case, without scheme or path.
+	// docker.io stands for Docker Hub. No image reference has to change.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=259
@@ -52,15 +53,15 @@ type Cache struct {
 	Upstream string `json:"upstream,omitempty"`
 
 	// remoteURL is where the cache pulls from: http or https, a host and an optional port, nothing else.
-	// The default is https://<upstream>, and https://registry-1.docker.io for docker.io.
+	// Default: https and the upstream; https://registry-1.docker.io for docker.io.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?$')",messageExpression="'remoteURL: ' + self + ' is not the URL of a registry; accepted are http:// or https://, a host and an optional port, without user info, path, query or trailing slash, such as https://registry-1.docker.io'"
 	RemoteURL string `json:"remoteURL,omitempty"`
 
-	// volume is where the cache keeps its store. Its size may grow; to change anything else, remove the cache and add it again with
-	// an empty store.
+	// volume is where each Pod of the cache keeps its store. Its size may grow; to change anything else, remove the cache and add it
+	// again with an empty store.
 	// +optional
 	// +kubebuilder:default={}
 	Volume Volume `json:"volume,omitempty,omitzero"`
@@ -70,8 +71,9 @@ type Cache struct {
 	// +kubebuilder:default={}
 	GarbageCollection GarbageCollection `json:"garbageCollection,omitempty,omitzero"`
 
-	// revalidateAfter is how long a tag is answered from the cache before the upstream is asked whether it still means the same.
-	// 0s asks at every pull; pulls of one tag at one time ask once.
+	// revalidateAfter is how long a tag is answered from the cache before the upstream is asked whether it still means the same: whole
+	// hours, minutes and seconds, such as 5m or 1h30m. With 0s it is asked at every pull, once for all pulls of the same moment; the
+	// tag that is stored is answered while the upstream does not answer. Default: 0s.
 	// +optional
 	// +kubebuilder:default="0s"
 	// +kubebuilder:validation:Schemaless
@@ -82,7 +84,7 @@ type Cache struct {
 
 	// credentialsSecretRef names a Secret with the keys username and password, with which the cache pulls from its upstream. It lives
 	// in the namespace of the RegistryCache and is copied to the workload cluster. When it changes, the cache takes that over
-	// without a restart.
+	// without a restart. Whoever reaches the cache can pull what it pulled with them. Without it the cache pulls as anybody can.
 	// +optional
 	CredentialsSecretRef *SecretReference `json:"credentialsSecretRef,omitempty"`
 
@@ -91,7 +93,7 @@ type Cache struct {
 	// +optional
 	CABundleSecretRef *SecretReference `json:"caBundleSecretRef,omitempty"`
 
-	// proxy is the egress proxy through which the cache reaches its upstream.
+	// proxy is the egress proxy through which the cache reaches its upstream. Without it the cache connects directly.
 	// +optional
 	Proxy *Proxy `json:"proxy,omitempty"`
 
@@ -100,32 +102,34 @@ type Cache struct {
 	// +kubebuilder:default={}
 	TLS TLS `json:"tls,omitempty,omitzero"`
 
-	// replicas is the number of Pods of the cache. Each has a store of its own, so each pulls what it is asked for once. They are spread over
-	// nodes; a second one is pending until a second node can take it.
+	// replicas is the number of Pods of the cache, from 1 to 16. Each has a store of its own, so each pulls once what it is asked for,
+	// and needs the whole volume. They are spread over nodes: a second one is pending until a second node can take it. Default: 1.
 	// +optional
 	// +kubebuilder:default=1
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=16
 	Replicas *int32 `json:"replicas,omitempty"`
 
-	// image overrides the image of the cache. The image of a stock distribution registry may serve.
+	// image overrides the image of the cache, [host[:port]/]name[:tag][@digest]. The image of a stock distribution registry, v3.1.2 or
+	// later, may serve; it knows neither revalidateAfter nor highWatermarkPercent, and does not report. The default is what the manager's
+	// flag --workload-image names.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-zA-Z0-9][a-zA-Z0-9._-]*(:[0-9]+)?(/[a-z0-9][a-z0-9._-]*)*(:[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127})?(@[a-z0-9]+:[0-9a-f]{32,128})?$')",messageExpression="'image: ' + self + ' is not the reference of an image; accepted is [host[:port]/]name[:tag][@digest] without a scheme, such as registry.example.com/registry:3'"
 	Image string `json:"image,omitempty"`
 
-	// resources are the compute resources of the cache's container. The default is requests of 20m CPU and
-	// 50Mi memory, and no limits.
+	// resources are the compute resources of the cache's container. The default is requests of 20m CPU and 50Mi memory, and no limits; what
+	// is given replaces all of it.
 	// +optional
 	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
 
-	// nodeSelector restricts the cache to nodes with these labels.
+	// nodeSelector restricts the cache to nodes with all of these labels. Without it the cache runs on any node.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=32
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
 
-	// tolerations let the cache run on nodes with these taints.
+	// tolerations let the cache run on nodes with these taints. There are none by default.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32
@@ -146,22 +150,24 @@ type SecretReference struct {
 //
 // +kubebuilder:validation:XValidation:rule="has(self.httpProxy) || has(self.httpsProxy)",message="proxy: neither httpProxy nor httpsProxy given; accepted is at least one of them, such as httpsProxy: http://proxy.example.com:3128"
 type Proxy struct {
-	// httpProxy is the URL of the proxy for an upstream that is reached by http.
+	// httpProxy is the URL of the proxy for an upstream that is reached by http: http or https, a host and an optional port, without
+	// user info.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?/?$')",messageExpression="'httpProxy: ' + self + ' is not the URL of a proxy; accepted are http:// or https://, a host and an optional port, such as http://proxy.example.com:3128'"
 	HTTPProxy string `json:"httpProxy,omitempty"`
 
-	// httpsProxy is the URL of the proxy for an upstream that is reached by https.
+	// httpsProxy is the URL of the proxy for an upstream that is reached by https: http or https, a host and an optional port, without
+	// user info.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?/?$')",messageExpression="'httpsProxy: ' + self + ' is not the URL of a proxy; accepted are http:// or https://, a host and an optional port, such as http://proxy.example.com:3128'"
 	HTTPSProxy string `json:"httpsProxy,omitempty"`
 
-	// noProxy are hosts, domains, addresses and CIDRs that are reached without the proxy, separated by commas. The Pod and Service
-	// networks of the Cluster, its service domain and localhost are always among them.
+	// noProxy are hosts, domains, addresses and CIDRs that are reached without the proxy, separated by commas and without spaces. The Pod
+	// and Service networks of the Cluster, its service domain and localhost are always among them.
 	// +optional
 	// +kubebuilder:validation:MaxLength=4096
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[^[:space:]]*$')",messageExpression="'noProxy: ' + self + ' is not usable; accepted is a list with commas and without spaces, such as registry.example.com,10.0.0.0/8'"
@@ -182,7 +188,7 @@ const (
 // TLS says how nodes and a cache talk to each other.
 type TLS struct {
 	// mode is Enabled or Disabled, and may change at any time. Enabled lets nodes reach the cache by TLS, with a certificate of an authority
-	// that belongs to the Cluster and that they trust for its caches only. Disabled lets them use plain HTTP.
+	// that belongs to the Cluster and that they trust for its caches only. Disabled lets them use plain HTTP. Default: Enabled.
 	// +optional
 	// +kubebuilder:default=Enabled
 	Mode TLSMode `json:"mode,omitempty"`
@@ -190,14 +196,15 @@ type TLS struct {
 
 // Mirror is what serves the content of one upstream beside the upstream itself.
 type Mirror struct {
-	// upstream is the registry as it stands in image references: host[:port], without a scheme. It may have a cache too.
+	// upstream is the registry as it stands in image references: host[:port] in lower case, without scheme or path. It may have a cache
+	// too.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=259
 	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self.split(':')[0]).hasValue() && size(self.split(':')) <= 2 && (size(self.split(':')) < 2 || (self.split(':')[1].matches('^[1-9][0-9]{0,4}$') && int(self.split(':')[1]) <= 65535))",messageExpression="'upstream: ' + self + ' is not host[:port]; accepted are a lower-case DNS name without scheme or path and an optional port from 1 to 65535, such as quay.io or registry.example.com:5000'"
 	Upstream string `json:"upstream,omitempty"`
 
-	// hosts are the mirrors, asked in this order.
+	// hosts are the mirrors, asked in this order, at most 8.
 	// +required
 	// +listType=map
 	// +listMapKey=host
@@ -210,14 +217,16 @@ type Mirror struct {
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.caBundleSecretRef) || self.host.startsWith('https://')",messageExpression="'caBundleSecretRef: ' + self.caBundleSecretRef.name + ' has no meaning for ' + self.host + ', which is reached without TLS; accepted is no value, or a host with https://'"
 type MirrorHost struct {
-	// host is the base URL of the mirror: http or https, a host, an optional port and an optional path.
+	// host is the base URL of the mirror: http or https, a host, an optional port and an optional path. An IPv6 address stands in
+	// brackets. Requests go to its path /v2, see overridePath.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*|[[](([0-9a-f]{1,4}:){7}[0-9a-f]{1,4}|(([0-9a-f]{1,4}:){0,6}[0-9a-f]{1,4})?::(([0-9a-f]{1,4}:){0,6}[0-9a-f]{1,4})?)[]])(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?(/[A-Za-z0-9._~-]+)*$') && !self.matches('/[.][.]?(/|$)') && (!self.contains('[') || self.matches('^https?://[[]([0-9a-f]*:){2,7}[0-9a-f]*[]]'))",messageExpression="'host: ' + self + ' is not the URL of a mirror; accepted are http:// or https://, a host (an IPv6 address in brackets), an optional port and an optional path, without user info, query, . and .. in the path and trailing slash, such as https://mirror.example.com:8443/docker'"
 	Host string `json:"host,omitempty"`
 
-	// capabilities are what the mirror is trusted with: pull serves content by digest, resolve beside it says which digest a tag means.
+	// capabilities are what the mirror is trusted with: pull serves content by digest, resolve beside it says which digest a tag means,
+	// which nobody can check. Accepted are [pull] and [pull, resolve]. Default: [pull].
 	// +optional
 	// +listType=set
 	// +kubebuilder:default={pull}
@@ -231,7 +240,7 @@ type MirrorHost struct {
 	// +optional
 	CABundleSecretRef *SecretReference `json:"caBundleSecretRef,omitempty"`
 
-	// overridePath says that the path of host is the root of the API already, so that /v2 is not put behind it.
+	// overridePath says that the path of host is the root of the API already, so that /v2 is not put behind it. Default: false.
 	// +optional
 	OverridePath *bool `json:"overridePath,omitempty"`
 }
@@ -265,12 +274,14 @@ const (
 // +kubebuilder:validation:XValidation:rule="!has(self.size) || !has(oldSelf.size) || !isQuantity(self.size) || !isQuantity(oldSelf.size) || quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0",messageExpression="'volume.size: ' + self.size + ' is smaller than ' + oldSelf.size + '; accepted is the same size or more, as volumes cannot shrink; remove the cache of this upstream and add it again to make it smaller'"
 // +kubebuilder:validation:XValidation:rule="self.type == 'PersistentVolumeClaim' || !has(self.storageClassName)",messageExpression="'volume.storageClassName: ' + self.storageClassName + ' has no meaning with type EmptyDir; accepted is no value, or type PersistentVolumeClaim'"
 type Volume struct {
-	// type is PersistentVolumeClaim or EmptyDir.
+	// type is PersistentVolumeClaim, which keeps the store when the Pod moves, or EmptyDir, which goes with the Pod. It cannot be changed.
+	// Default: PersistentVolumeClaim.
 	// +optional
 	// +kubebuilder:default=PersistentVolumeClaim
 	Type VolumeType `json:"type,omitempty"`
 
-	// size is the size of the volume; with EmptyDir it is the size limit.
+	// size is the size of the volume of each replica, a quantity such as 10Gi; with EmptyDir it is the size limit. It may grow, if the
+	// StorageClass has allowVolumeExpansion, and cannot shrink. Default: 10Gi.
 	// +optional
 	// +kubebuilder:default="10Gi"
 	// +kubebuilder:validation:Schemaless
@@ -279,7 +290,8 @@ type Volume struct {
 	// +kubebuilder:validation:XValidation:rule="isQuantity(self) && quantity(self).isGreaterThan(quantity('0'))",messageExpression="'volume.size: ' + self + ' is not a quantity greater than 0; accepted are values such as 10Gi'"
 	Size *resource.Quantity `json:"size,omitempty"`
 
-	// storageClassName is the StorageClass of the volume; the default is the default class of the cluster.
+	// storageClassName is the StorageClass of the volume in the workload cluster. It cannot be changed. The default is the default class of
+	// the workload cluster.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
@@ -291,7 +303,9 @@ type Volume struct {
 //
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.ttl) || !has(self.ttl) || !(duration(oldSelf.ttl) == duration('0s') && duration(self.ttl) > duration('0s'))",messageExpression="'garbageCollection.ttl: ' + self.ttl + ' cannot replace 0s: what was cached while collection was off would never be collected (distribution#4249); remove the cache of this upstream and add it again to turn collection on'"
 type GarbageCollection struct {
-	// ttl is how long a blob is kept after it was pulled from the upstream; 0s turns collection off for good.
+	// ttl is how long a blob is kept after it was pulled from the upstream, also if it is used: whole hours, minutes and seconds, such as
+	// 168h or 1h30m. Nothing expires while the upstream cannot be reached. 0s turns this off for good; blobs then go only when the volume
+	// fills. Default: 168h.
 	// +optional
 	// +kubebuilder:default="168h"
 	// +kubebuilder:validation:Schemaless
@@ -300,7 +314,8 @@ type GarbageCollection struct {
 	// +kubebuilder:validation:XValidation:rule="self != '' && self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$')",messageExpression="'garbageCollection.ttl: ' + self + ' is not a duration of 0s or more; accepted are whole hours, minutes and seconds of at most six digits each, such as 168h, 1h30m or 0s (off)'"
 	TTL *metav1.Duration `json:"ttl,omitempty"`
 
-	// highWatermarkPercent is the share of the volume above which the blobs that were not used for longest are removed.
+	// highWatermarkPercent is the share of the volume, in percent from 10 to 95, above which the blobs that were not used for longest are
+	// removed, down to 5 percent below it. Default: 85.
 	// +optional
 	// +kubebuilder:default=85
 	// +kubebuilder:validation:Minimum=10
@@ -310,7 +325,8 @@ type GarbageCollection struct {
 
 // Nodes says how the nodes of a Cluster use its caches.
 type Nodes struct {
-	// certsDir is the directory in which containerd looks for registry host configuration.
+	// certsDir is the directory in which containerd looks for registry host configuration, its config_path: an absolute path. Where
+	// containerd has none yet, nodes set it at their boot. Default: /etc/containerd/certs.d.
 	// +optional
 	// +kubebuilder:default="/etc/containerd/certs.d"
 	// +kubebuilder:validation:MinLength=2
@@ -369,9 +385,13 @@ type RegistryCacheStatus struct {
 	// +kubebuilder:validation:MaxItems=256
 	MirrorCABundles []MirrorCABundle `json:"mirrorCABundles,omitempty"`
 
-	// nodes counts the nodes of the Cluster. It is not set before nodes report.
+	// nodes counts the nodes of the Cluster. It is not set before nodes report, nor with spec.nodes.existing Ignore.
 	// +optional
 	Nodes *NodesStatus `json:"nodes,omitempty"`
+
+	// summary is what kubectl get shows.
+	// +optional
+	Summary Summary `json:"summary,omitempty,omitzero"`
 
 	// observedGeneration is the newest generation of the spec that the controller has seen.
 	// +optional
@@ -395,7 +415,7 @@ type CacheStatus struct {
 	// +optional
 	Endpoint string `json:"endpoint,omitempty"`
 
-	// remoteURL is where the cache pulls from.
+	// remoteURL is where the cache pulls from, with the default filled in.
 	// +optional
 	RemoteURL string `json:"remoteURL,omitempty"`
 
@@ -425,6 +445,22 @@ type MirrorCABundle struct {
 	CABundle string `json:"caBundle,omitempty"`
 }
 
+// Summary is what kubectl get shows: a column of kubectl can neither count nor join. Programs read the fields that it is made from.
+type Summary struct {
+	// upstreams are those that have a cache or mirrors, in the order of the spec, with commas. After the third only their number is
+	// given: docker.io,quay.io,ghcr.io,+2.
+	// +optional
+	Upstreams string `json:"upstreams,omitempty"`
+
+	// caches is how many caches have a ready replica, of all in the spec: 2/2.
+	// +optional
+	Caches string `json:"caches,omitempty"`
+
+	// nodes is how many nodes are configured, of all: 3/3. It is not set where status.nodes is not.
+	// +optional
+	Nodes string `json:"nodes,omitempty"`
+}
+
 // NodesStatus counts the nodes of a Cluster.
 type NodesStatus struct {
 	// total is the number of nodes that could use the caches.
@@ -444,9 +480,9 @@ type NodesStatus struct {
 // +kubebuilder:storageversion
 // +kubebuilder:subresource:status
 // +kubebuilder:printcolumn:name="Ready",type="string",JSONPath=".status.conditions[?(@.type==\"Ready\")].status",description="Whether the caches are as the spec wants them"
-// +kubebuilder:printcolumn:name="Available",type="string",JSONPath=".status.conditions[?(@.type==\"CachesAvailable\")].status",description="Whether every cache serves"
-// +kubebuilder:printcolumn:name="Nodes",type="integer",JSONPath=".status.nodes.configured",description="Nodes that are configured"
-// +kubebuilder:printcolumn:name="Of",type="integer",JSONPath=".status.nodes.total",description="Nodes that could be configured"
+// +kubebuilder:printcolumn:name="Upstreams",type="string",JSONPath=".status.summary.upstreams",description="Registries that have a cache or mirrors"
+// +kubebuilder:printcolumn:name="Caches",type="string",JSONPath=".status.summary.caches",description="Caches that serve, of all"
+// +kubebuilder:printcolumn:name="Nodes",type="string",JSONPath=".status.summary.nodes",description="Nodes that are configured, of all"
 // +kubebuilder:printcolumn:name="Paused",type="string",priority=1,JSONPath=".status.conditions[?(@.type==\"Paused\")].status",description="Whether reconciliation is paused"
 // +kubebuilder:printcolumn:name="Message",type="string",priority=1,JSONPath=".status.conditions[?(@.type==\"Ready\")].message",description="What is missing until Ready"
 // +kubebuilder:printcolumn:name="Age",type="date",JSONPath=".metadata.creationTimestamp",description="Time since creation"

@@ -44,6 +44,7 @@ func TestLifecycle(t *testing.T) {
 	f.Expect(f.clusterIP("quay.io")).To(Equal("10.77.0.61"))
 	f.Eventually(func() []addonsv1.CacheStatus { return f.current().Status.Caches }).
 		Should(HaveEach(HaveField("ReadyReplicas", HaveValue(Equal(int32(1))))), "conditions are written before the rest of the status")
+	f.Expect(f.current().Status.Summary).To(And(HaveField("Upstreams", "docker.io,quay.io,ghcr.io"), HaveField("Caches", "3/3")))
 	f.staysSilent()
 	f.mendsWhatOthersChange()
 	f.removesAnUpstream()

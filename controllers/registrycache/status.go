@@ -14,6 +14,7 @@ import (
 // setStatus turns the facts on the scope into conditions. It asks nobody, and messages say the same as long as the
 // facts are the same.
 func setStatus(s *scope) {
+	s.cache.Status.Summary = summary(s.cache)
 	for kind, condition := range map[string]metav1.Condition{
 		addonsv1.AddressesAllocatedCondition:   addressesAllocated(s),
 		addonsv1.CertificatesValidCondition:    unlessEnding(s, certificatesValid),
