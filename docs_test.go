@@ -5,10 +5,15 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
+	"github.com/spf13/pflag"
+	"k8s.io/component-base/logs"
+
+	"github.com/capi-registry-cache/capi-registry-cache/test/docs"
 )
 
 // TestTheTestsThatTheFaultsNameExist keeps docs/distribution-faults.md true: each fault names the tests that show it.
@@ -43,4 +48,40 @@ func testFunctions(t *testing.T) map[string]bool {
 	})
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	return names
+}
+
+// TestDocumentationNamesFlagsThatExist looks at code spans that begin with two dashes: they are flags of the manager.
+func TestDocumentationNamesFlagsThatExist(t *testing.T) {
+	g := NewWithT(t)
+	known := managerFlags(g)
+	g.Expect(known.Lookup("leader-elect")).NotTo(BeNil())
+	pages, err := docs.Read(".")
+	g.Expect(err).NotTo(HaveOccurred())
+	looked := 0
+	for _, p := range pages {
+		for _, s := range p.Spans {
+			name, isFlag := strings.CutPrefix(s.Text, "--")
+			name, _, _ = strings.Cut(strings.Fields(name + " ")[0], "=")
+			if !isFlag || slices.Contains(flagsOfOthers, name) {
+				continue
+			}
+			looked++
+			if known.Lookup(name) == nil {
+				t.Errorf("%s: the manager has no flag --%s", p.Where(s.Line), name)
+			}
+		}
+	}
+	g.Expect(looked).To(BeNumerically(">", 5))
+}
+
+// flagsOfOthers are flags that the documentation names without the program that has them.
+var flagsOfOthers = []string{"kubeconfig", "no-block"} // kubectl, systemctl
+
+func managerFlags(g *WithT) *pflag.FlagSet {
+	args := os.Args
+	defer func() { os.Args = args }()
+	os.Args = args[:1]
+	known := pflag.NewFlagSet("manager", pflag.ContinueOnError)
+	g.Expect((&options{logs: logs.NewOptions()}).parse(known)).To(Succeed())
+	return known
 }
