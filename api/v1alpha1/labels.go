@@ -33,6 +33,10 @@ const (
 	// UpstreamAnnotation names the upstream of the cache that an object belongs to, as the spec gives it.
 	UpstreamAnnotation = "addons.cluster.x-k8s.io/registry-cache-upstream"
 
+	// AddressesAnnotation on a RegistryCache holds the addresses of its caches, a JSON object of upstreams and addresses. It is a copy of
+	// those in the status, which is lost when `clusterctl move`, or a backup, makes the object anew: it is read for caches that have none there.
+	AddressesAnnotation = "addons.cluster.x-k8s.io/registry-cache-addresses"
+
 	// RotateCAAnnotation on a RegistryCache asks for a new certificate authority; each value asks once. On the Secret of the authority it
 	// is the value that was heeded.
 	RotateCAAnnotation = "addons.cluster.x-k8s.io/registry-cache-rotate-ca"

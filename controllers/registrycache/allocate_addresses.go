@@ -38,8 +38,8 @@ const (
 // is asked for anything. An address that a cache has is kept.
 func (r *Reconciler) allocateAddresses(ctx context.Context, s *scope) (ctrl.Result, error) {
 	before := s.cache.DeepCopy()
-	s.cache.Status.Caches = entries(s.cache)
 	band, err := serviceBand(s.cluster)
+	s.cache.Status.Caches = entries(s.cache, band)
 	if err != nil {
 		s.addressing = addressFact{addonsv1.ServiceCIDRInvalidReason, err.Error()}
 		return ctrl.Result{}, r.writeStatus(ctx, s, before)
@@ -49,7 +49,7 @@ func (r *Reconciler) allocateAddresses(ctx context.Context, s *scope) (ctrl.Resu
 			serviceCIDRField + " is not set; the API server of the workload cluster assigns the addresses once it is connected"}
 		return ctrl.Result{}, r.writeStatus(ctx, s, before)
 	}
-	chosen, err := choose(*band, s.cache, inUse(before.Status.Caches))
+	chosen, err := choose(*band, s.cache, inUse(slices.Concat(before.Status.Caches, s.cache.Status.Caches)))
 	if err != nil {
 		s.addressing = addressFact{addonsv1.AddressesExhaustedReason, fmt.Sprintf("%s: %v", serviceCIDRField, err)}
 	}
@@ -65,13 +65,13 @@ func (r *Reconciler) allocateAddresses(ctx context.Context, s *scope) (ctrl.Resu
 // Allocate fills in the status of rc as the controller would, without writing it; an authority that is not there yet is one that nobody
 // keeps. An error says why caches have no address.
 func Allocate(cluster *clusterv1.Cluster, rc *addonsv1.RegistryCache) error {
-	used := inUse(rc.Status.Caches)
-	rc.Status.Caches = entries(rc)
+	before := rc.Status.Caches
 	band, err := serviceBand(cluster)
+	rc.Status.Caches = entries(rc, band)
 	if err != nil || band == nil {
 		return err
 	}
-	if _, err := choose(*band, rc, used); err != nil {
+	if _, err := choose(*band, rc, inUse(slices.Concat(before, rc.Status.Caches))); err != nil {
 		return fmt.Errorf("%s: %w", serviceCIDRField, err)
 	}
 	if len(rc.Status.CABundle) > 0 {
@@ -85,8 +85,10 @@ func Allocate(cluster *clusterv1.Cluster, rc *addonsv1.RegistryCache) error {
 	return nil
 }
 
-// entries returns a status entry for each cache of the spec, in its order, with what is known of it already.
-func entries(rc *addonsv1.RegistryCache) []addonsv1.CacheStatus {
+// entries returns a status entry for each cache of the spec, in its order, with what is known of it already. Band is nil if the Service
+// CIDR is not known.
+func entries(rc *addonsv1.RegistryCache, band *address.Band) []addonsv1.CacheStatus {
+	remembered := rememberedAddresses(rc, band)
 	known := map[string]addonsv1.CacheStatus{}
 	for _, entry := range rc.Status.Caches {
 		known[entry.Upstream] = entry
@@ -98,6 +100,8 @@ func entries(rc *addonsv1.RegistryCache) []addonsv1.CacheStatus {
 		entry.ServiceName = manifests.ServiceName(cache.Upstream)
 		entry.RemoteURL = manifests.RemoteURL(cache)
 		if addr, err := addressOf(entry.Endpoint); err == nil {
+			entry.Endpoint = endpoint(rc, cache.Upstream, addr)
+		} else if addr, ok := remembered[cache.Upstream]; ok {
 			entry.Endpoint = endpoint(rc, cache.Upstream, addr)
 		}
 		wanted = append(wanted, entry)

@@ -58,7 +58,7 @@ func TestAnAddressIsKeptWhileTheCacheLives(t *testing.T) {
 			rc.Spec.Caches = append(rc.Spec.Caches, addonsv1.Cache{Upstream: upstream})
 		}
 		used := inUse(rc.Status.Caches)
-		rc.Status.Caches = entries(rc)
+		rc.Status.Caches = entries(rc, &band)
 		_, err := choose(band, rc, used)
 		g.Expect(err).NotTo(HaveOccurred())
 		endpoints := map[string]string{}
@@ -103,8 +103,8 @@ func TestTheModeOfTLSChangesTheSchemeAndNotTheAddress(t *testing.T) {
 	rc.Spec.Caches = []addonsv1.Cache{{Upstream: "docker.io"}}
 	rc.Status.Caches = []addonsv1.CacheStatus{{Upstream: "docker.io", Endpoint: "https://10.96.1.0:5000"}}
 	rc.Spec.Caches[0].TLS.Mode = addonsv1.TLSDisabled
-	rc.Status.Caches = entries(rc)
+	rc.Status.Caches = entries(rc, nil)
 	g.Expect(rc.Status.Caches[0].Endpoint).To(Equal("http://10.96.1.0:5000"))
 	rc.Spec.Caches[0].TLS.Mode = addonsv1.TLSEnabled
-	g.Expect(entries(rc)[0].Endpoint).To(Equal("https://10.96.1.0:5000"))
+	g.Expect(entries(rc, nil)[0].Endpoint).To(Equal("https://10.96.1.0:5000"))
 }

@@ -89,6 +89,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	defer func() {
 		s.err = reterr
 		setStatus(s)
+		rememberAddresses(s)
 		reterr = kerrors.NewAggregate(append(s.errors(), reterr, s.helper.Patch(ctx, rc, patchOptions(reterr)...)))
 		if reterr != nil {
 			result = ctrl.Result{}

@@ -80,6 +80,14 @@ func (h *bootstrapData) Handle(ctx context.Context, req admission.Request) admis
 		log.V(4).Info("The Cluster has no cache with an address and no mirror, bootstrap data stays as it is", "Cluster", klog.KRef(key.Namespace, key.Name))
 		return admission.Allowed("")
 	}
+	isPaused, err := h.clusterPaused(ctx, key)
+	if err != nil {
+		return failed(ctx, err)
+	}
+	if isPaused {
+		log.V(2).Info("The Cluster is paused, bootstrap data stays as it is", "Cluster", klog.KRef(key.Namespace, key.Name))
+		return admission.Allowed("")
+	}
 	return h.inject(ctx, injection{req: req, secret: secret, rc: rc})
 }
 

@@ -37,15 +37,16 @@ func newScheme(g *WithT) *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	g.Expect(clientgoscheme.AddToScheme(scheme)).To(Succeed())
 	g.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
+	g.Expect(clusterv1.AddToScheme(scheme)).To(Succeed())
 	return scheme
 }
 
-// newHandler serves one RegistryCache; cached and live are what reading goes wrong with, nil if it does not.
+// newHandler serves one RegistryCache and its Cluster; cached and live are what reading goes wrong with, nil if it does not.
 func newHandler(t *testing.T, cached, live error) (*bootstrapData, *events.FakeRecorder) {
 	t.Helper()
 	scheme := newScheme(NewWithT(t))
 	reader := func(err error) client.Reader {
-		return interceptor.NewClient(fake.NewClientBuilder().WithScheme(scheme).WithObjects(registryCache()).Build(), failing(err))
+		return interceptor.NewClient(fake.NewClientBuilder().WithScheme(scheme).WithObjects(registryCache(), cluster(nil)).Build(), failing(err))
 	}
 	recorder := events.NewFakeRecorder(10)
 	return &bootstrapData{
@@ -63,6 +64,10 @@ func failing(err error) interceptor.Funcs {
 	return interceptor.Funcs{Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
 		return err
 	}}
+}
+
+func cluster(paused *bool) *clusterv1.Cluster {
+	return &clusterv1.Cluster{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "c1"}, Spec: clusterv1.ClusterSpec{Paused: paused}}
 }
 
 func registryCache() *v1alpha1.RegistryCache {

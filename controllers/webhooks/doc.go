@@ -21,6 +21,8 @@
 //
 // It leaves data alone whose bootstrap config opted out, see docs/bootstrap-data.md.
 //
+// It leaves the data of a paused Cluster alone: nobody makes any then but clusterctl, which moves what is there.
+//
 // A paused RegistryCache still takes part: pausing stops changes to the caches, which keep running at the addresses in
 // the status, so a Machine that is created meanwhile should use them. One that is being deleted does not.
 package webhooks

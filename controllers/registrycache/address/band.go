@@ -56,6 +56,9 @@ func top(prefix netip.Prefix) int {
 	return max(0, min(last, max(minOffset, size/step)))
 }
 
+// CIDR is the Service CIDR that the Band is part of, without host bits.
+func (b Band) CIDR() netip.Prefix { return b.prefix }
+
 // Next returns the highest address of the Band that is not used, or an error that wraps ErrExhausted.
 func (b Band) Next(used map[netip.Addr]bool) (netip.Addr, error) {
 	for place := b.top; place > kubernetesService; place-- {
