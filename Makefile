@@ -20,6 +20,7 @@ STATIC := go build -ldflags "-s -w"
 include test/kubernetes/kubernetes.mk
 include test/containerd/containerd.mk
 include test/boot/boot.mk
+include cmd/release/release.mk
 
 ##@ General
 
@@ -116,6 +117,9 @@ run: generate ## Run the manager against the cluster of the current kubeconfig.
 docker-build: build ## Build both images from the binaries; no base image is pulled.
 	tar -c Dockerfile -C $(BIN) manager | docker build -q -t $(MANAGER_IMAGE) -
 	tar -C workload -c Dockerfile -C $(BIN) workload node-sync | docker build -q -t $(WORKLOAD_IMAGE) -
+
+.PHONY: release
+release: release-files ## Put components, metadata, templates, image archives and checksums of VERSION under out/.
 
 .PHONY: stack
 stack: dockerd node-image runtime-binaries capi-binaries docker-build
