@@ -32,7 +32,7 @@ const (
 )
 
 // +kubebuilder:rbac:groups=addons.cluster.x-k8s.io,resources=registrycaches,verbs=get;list;watch
-// +kubebuilder:rbac:groups="";events.k8s.io,resources=events,verbs=create;patch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
 // SetupWithManager registers the handler of bootstrap data Secrets with the webhook server of the manager, whose
 // scheme must know corev1 and this project's API. It remembers until ctx ends what it told in Events.

@@ -49,8 +49,8 @@ type Environment struct {
 	managers   atomic.Int32
 }
 
-// New starts an API server. The caller stops it, usually in TestMain.
-func New() (*Environment, error) {
+// New starts an API server, which configure may change before. The caller stops it, usually in TestMain.
+func New(configure ...func(*envtest.APIServer)) (*Environment, error) {
 	ctrl.SetLogger(klog.Background())
 	root, err := repositoryRoot()
 	if err != nil {
@@ -62,6 +62,9 @@ func New() (*Environment, error) {
 	}
 	if e.server, err = newServer(root); err != nil {
 		return nil, err
+	}
+	for _, c := range configure {
+		c(e.server.ControlPlane.GetAPIServer())
 	}
 	if err := e.start(root); err != nil {
 		return nil, errors.Join(err, e.server.Stop())
