@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/utils/ptr"
+	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	"sigs.k8s.io/cluster-api/util/conditions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -65,7 +66,10 @@ func newReader(t *testing.T) *reader {
 	r := &reader{WithT: NewWithT(t), t: t, namespace: env.CreateNamespace(t)}
 	r.shell = env.Shell(t, r.namespace)
 	env.CreateCluster(t, r.namespace, "my-cluster")
-	rc := &v1alpha1.RegistryCache{ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "my-cluster"}}
+	// Paused, so that no manager of another test has a say.
+	rc := &v1alpha1.RegistryCache{ObjectMeta: metav1.ObjectMeta{
+		Namespace: r.namespace, Name: "my-cluster", Annotations: map[string]string{clusterv1.PausedAnnotation: ""},
+	}}
 	rc.Spec.Caches = []v1alpha1.Cache{{Upstream: "docker.io"}}
 	r.Expect(env.Client.Create(t.Context(), rc)).To(Succeed())
 	for _, file := range []string{"ca.crt", "bundle.crt"} { // what pages suppose that a reader has
@@ -105,10 +109,11 @@ func (r *reader) controllerWorks() {
 		return
 	}
 	r.Expect(err).NotTo(HaveOccurred())
+	before := rc.DeepCopy()
 	conditions.Set(rc, metav1.Condition{Type: v1alpha1.ReadyCondition, Status: metav1.ConditionTrue, Reason: "Ready"})
 	rc.Status.Nodes = &v1alpha1.NodesStatus{Total: ptr.To[int32](3), Configured: ptr.To[int32](3)}
 	rc.Status.Summary = v1alpha1.Summary{Upstreams: "docker.io,quay.io", Caches: "2/2", Nodes: "3/3"}
-	r.Expect(env.Client.Status().Update(r.t.Context(), rc)).To(Succeed())
+	r.Expect(env.Client.Status().Patch(r.t.Context(), rc, client.MergeFrom(before))).To(Succeed())
 }
 
 // TestDocNamesOfTheInstallationAreRight guards the list above.
