@@ -75,7 +75,7 @@ func TestDocumentationNamesFlagsThatExist(t *testing.T) {
 }
 
 // flagsOfOthers are flags that the documentation names without the program that has them.
-var flagsOfOthers = []string{"kubeconfig", "no-block"} // kubectl, systemctl
+var flagsOfOthers = []string{"kubeconfig", "cascade", "from-directory", "include-crd", "no-block"} // kubectl, clusterctl, systemctl
 
 func managerFlags(g *WithT) *pflag.FlagSet {
 	args := os.Args

@@ -20,7 +20,7 @@ const root = "../.."
 var toBeWritten = []string{"docs/install.md", "docs/clusterclass.md", "docs/sets.md", "docs/rbac.md"}
 
 // programs are what commands in the documentation begin with, beside paths of this repository. Those of kubectl are run by test/envtest.
-var programs = []string{"cat", "clusterctl", "curl", "docker", "export", "go", "journalctl", "kubectl", "make", "systemctl"}
+var programs = []string{"cat", "clusterctl", "curl", "docker", "export", "go", "journalctl", "kubectl", "make", "skopeo", "systemctl"}
 
 func pages(t *testing.T) []docs.Page {
 	t.Helper()

@@ -8,8 +8,13 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	capiaddonsv1 "sigs.k8s.io/cluster-api/api/addons/v1beta2"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+	clusterctlv1 "sigs.k8s.io/cluster-api/cmd/clusterctl/api/v1alpha3"
+	"sigs.k8s.io/cluster-api/feature"
 
 	"github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
 	"github.com/capi-registry-cache/capi-registry-cache/test/docs"
@@ -36,6 +41,12 @@ func source(t *testing.T, folders ...string) *docs.Source {
 	s, err := docs.ReadSource(root, folders...)
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	return s
+}
+
+// alsoKnown is what else may be named: what objects of Kubernetes and Cluster API have in conditions, feature gates, and clusterctl's types.
+var alsoKnown = []string{
+	string(metav1.ConditionTrue), string(metav1.ConditionFalse), string(metav1.ConditionUnknown),
+	clusterv1.ClusterTopologyReconciledCondition, string(feature.RuntimeSDK), string(feature.ClusterTopology), string(clusterctlv1.AddonProviderType),
 }
 
 // capi are conditions and reasons that are Cluster API's, and that our kinds have.
@@ -112,12 +123,14 @@ func TestDocumentationTellsOfNoOtherConditionReasonOrEvent(t *testing.T) {
 func TestDocumentationNamesThingsThatExist(t *testing.T) {
 	g := NewWithT(t)
 	known := source(t, "api", "bootstrap", "controllers", "templates", "workload").Literals()
-	g.Expect(v1alpha1.AddToScheme(clientgoscheme.Scheme)).To(Succeed())
-	g.Expect(clusterv1.AddToScheme(clientgoscheme.Scheme)).To(Succeed())
-	for kind := range clientgoscheme.Scheme.AllKnownTypes() {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, clusterv1.AddToScheme, capiaddonsv1.AddToScheme, v1alpha1.AddToScheme} {
+		g.Expect(add(scheme)).To(Succeed())
+	}
+	for kind := range scheme.AllKnownTypes() {
 		known[kind.Kind] = true
 	}
-	for _, value := range append(slices.Clone(foreign), capi...) {
+	for _, value := range slices.Concat(foreign, capi, alsoKnown) {
 		known[value] = true
 	}
 	used := map[string]bool{}

@@ -116,7 +116,7 @@ func (s *Source) EventReasons() (map[string]bool, error) {
 			s.addRecorders(dir, recorders)
 		}
 		for _, call := range s.calls(dir, recorders) {
-			found := s.resolve(dir, call.reason, constants)
+			found := s.resolve(dir, call.reason, constants, recorders)
 			if len(found) == 0 {
 				return nil, fmt.Errorf("%s: the reason of this Event is not known: it is no constant, and gets none in this package", s.files.Position(call.at))
 			}
@@ -130,20 +130,26 @@ func (s *Source) EventReasons() (map[string]bool, error) {
 
 // addRecorders adds the functions that hand one of their parameters on as a reason, with its place.
 func (s *Source) addRecorders(dir string, recorders map[string]int) {
-	for _, file := range s.packages[dir] {
-		for _, decl := range file.Decls {
-			f, ok := decl.(*ast.FuncDecl)
-			if !ok {
-				continue
-			}
-			parameters := names(f.Type.Params)
-			for _, reason := range reasonsIn(f, recorders) {
-				if i := slices.Index(parameters, identifier(reason)); i >= 0 {
-					recorders[f.Name.Name] = i
-				}
+	for _, f := range s.functions(dir) {
+		parameters := names(f.Type.Params)
+		for _, reason := range reasonsIn(f, recorders) {
+			if i := slices.Index(parameters, identifier(reason)); i >= 0 {
+				recorders[f.Name.Name] = i
 			}
 		}
 	}
+}
+
+func (s *Source) functions(dir string) []*ast.FuncDecl {
+	var all []*ast.FuncDecl
+	for _, file := range s.packages[dir] {
+		for _, decl := range file.Decls {
+			if f, ok := decl.(*ast.FuncDecl); ok {
+				all = append(all, f)
+			}
+		}
+	}
+	return all
 }
 
 type eventCall struct {
@@ -154,23 +160,18 @@ type eventCall struct {
 // calls are those of recorders, but for those that hand a parameter on.
 func (s *Source) calls(dir string, recorders map[string]int) []eventCall {
 	var calls []eventCall
-	for _, file := range s.packages[dir] {
-		for _, decl := range file.Decls {
-			f, ok := decl.(*ast.FuncDecl)
-			if !ok {
-				continue
-			}
-			_, recorder := recorders[f.Name.Name]
-			for _, reason := range reasonsIn(f, recorders) {
-				if !recorder || !slices.Contains(names(f.Type.Params), identifier(reason)) {
-					calls = append(calls, eventCall{reason.Pos(), reason})
-				}
+	for _, f := range s.functions(dir) {
+		_, recorder := recorders[f.Name.Name]
+		for _, reason := range reasonsIn(f, recorders) {
+			if !recorder || !slices.Contains(names(f.Type.Params), identifier(reason)) {
+				calls = append(calls, eventCall{reason.Pos(), reason})
 			}
 		}
 	}
 	return calls
 }
 
+// reasonsIn are the arguments that a function hands to recorders.
 func reasonsIn(f *ast.FuncDecl, recorders map[string]int) []ast.Expr {
 	var reasons []ast.Expr
 	ast.Inspect(f, func(n ast.Node) bool {
@@ -208,16 +209,26 @@ func names(fields *ast.FieldList) []string {
 	return all
 }
 
-// resolve is what an expression may be: a string, a constant, or what a variable or field of its name gets in the package.
-func (s *Source) resolve(dir string, e ast.Expr, constants map[string]string) []string {
+// resolve is what an expression may be: a string, a constant, what a variable or field of its name gets in the package, or two of these
+// one after the other.
+func (s *Source) resolve(dir string, e ast.Expr, constants map[string]string, recorders map[string]int) []string {
 	if value, ok := text(e); ok {
 		return []string{value}
+	}
+	if sum, ok := e.(*ast.BinaryExpr); ok {
+		var found []string
+		for _, left := range s.resolve(dir, sum.X, constants, recorders) {
+			for _, right := range s.resolve(dir, sum.Y, constants, recorders) {
+				found = append(found, left+right)
+			}
+		}
+		return found
 	}
 	if value, ok := constants[identifier(e)]; ok {
 		return []string{value}
 	}
 	var found []string
-	for _, given := range s.given(dir, identifier(e)) {
+	for _, given := range append(s.given(dir, identifier(e)), s.arguments(dir, identifier(e), recorders)...) {
 		if value, ok := text(given); ok {
 			found = append(found, value)
 		} else if value, ok := constants[identifier(given)]; ok {
@@ -257,5 +268,22 @@ func (s *Source) given(dir, name string) []ast.Expr {
 			}
 		}
 	})
+	return all
+}
+
+// arguments are what is handed to functions of the package for parameters of a name, but for recorders.
+func (s *Source) arguments(dir, name string, recorders map[string]int) []ast.Expr {
+	places := map[string]int{}
+	for _, f := range s.functions(dir) {
+		if i := slices.Index(names(f.Type.Params), name); i >= 0 && name != "" {
+			if _, recorder := recorders[f.Name.Name]; !recorder {
+				places[f.Name.Name] = i
+			}
+		}
+	}
+	var all []ast.Expr
+	for _, f := range s.functions(dir) {
+		all = append(all, reasonsIn(f, places)...)
+	}
 	return all
 }

@@ -12,10 +12,12 @@ const events = `package a
 
 const Fixed = "Constant"
 
-type Recorder struct{ reason string }
+type Recorder struct{ cause, origin string }
 
 func (r Recorder) tell(kind, reason string) { r.Eventf(nil, nil, kind, reason, "Act", "note") }
 func (r Recorder) warn(reason string)       { r.tell("Warning", reason) }
+
+func (r *Recorder) because(origin string)   { r.origin = origin }
 
 func (r Recorder) all(other Recorder) {
 	r.tell("Normal", "Literal")
@@ -26,7 +28,10 @@ func (r Recorder) all(other Recorder) {
 	}
 	problem := "Assigned"
 	r.Eventf(nil, nil, "Normal", problem, "Act", "note")
-	r.warn(Recorder{reason: "Field"}.reason)
+	r.warn(Recorder{cause: "Field"}.cause)
+	r.warn("Prefix" + r.cause)
+	r.because("Handed")
+	r.warn(r.origin)
 	r.Printf("Not", "An", "Event", "AtAll")
 }
 `
@@ -34,7 +39,7 @@ func (r Recorder) all(other Recorder) {
 func TestEventReasons(t *testing.T) {
 	g := NewWithT(t)
 	s := write(g, t.TempDir(), events)
-	g.Expect(s.EventReasons()).To(Equal(map[string]bool{"Literal": true, "Constant": true, "Key": true, "Assigned": true, "Field": true}))
+	g.Expect(s.EventReasons()).To(Equal(map[string]bool{"Literal": true, "Constant": true, "Key": true, "Assigned": true, "Field": true, "PrefixField": true, "Handed": true}))
 	g.Expect(s.Constants()).To(Equal(map[string]string{"Fixed": "Constant"}))
 	g.Expect(s.Literals()).To(And(HaveKey("AtAll"), HaveKey("Act")))
 }
