@@ -133,6 +133,7 @@ func TestDocumentationNamesThingsThatExist(t *testing.T) {
 	for _, value := range slices.Concat(foreign, capi, alsoKnown) {
 		known[value] = true
 	}
+	maps.Copy(known, eventReasons(t))
 	used := map[string]bool{}
 	for _, p := range pages(t) {
 		for _, s := range p.Spans {
