@@ -110,16 +110,23 @@ func (s *Stack) connect(ctx context.Context) error {
 	if err := kindProvider().ExportKubeConfig(ManagementCluster, s.Kubeconfig(), false); err != nil {
 		return fmt.Errorf("exporting the kubeconfig of the kind cluster: %w", err)
 	}
-	config, err := clientcmd.BuildConfigFromFlags("", s.Kubeconfig())
+	var err error
+	s.Client, err = s.clientOf(s.Kubeconfig())
+	return err
+}
+
+// clientOf reaches the management cluster of a kubeconfig.
+func (s *Stack) clientOf(kubeconfig string) (client.WithWatch, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
-		return fmt.Errorf("reading the kubeconfig of the management cluster: %w", err)
+		return nil, fmt.Errorf("reading the kubeconfig of the management cluster: %w", err)
 	}
 	config.QPS, config.Burst, config.WarningHandler = 50, 100, rest.NoWarnings{}
-	s.Client, err = client.NewWithWatch(config, client.Options{Scheme: s.scheme})
+	c, err := client.NewWithWatch(config, client.Options{Scheme: s.scheme})
 	if err != nil {
-		return fmt.Errorf("connecting to the management cluster: %w", err)
+		return nil, fmt.Errorf("connecting to the management cluster: %w", err)
 	}
-	return nil
+	return c, nil
 }
 
 func newScheme() (*runtime.Scheme, error) {

@@ -98,6 +98,7 @@ func (s *Stack) Remove(ctx context.Context) error {
 	if err := kindProvider().Delete(ManagementCluster, s.Kubeconfig()); err != nil {
 		errs = append(errs, err)
 	}
+	errs = append(errs, s.removeManagements())
 	errs = append(errs, s.removeNetwork(ctx), s.stopDocker(ctx), os.RemoveAll(s.paths.state()))
 	return errors.Join(errs...)
 }
