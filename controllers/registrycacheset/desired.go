@@ -36,6 +36,7 @@ func same(a, b *addonsv1.RegistryCache) bool {
 // setOwners makes the set the controller. The Cluster is an owner from the beginning, so that the RegistryCache is moved along with it.
 func (s *scope) setOwners(rc *addonsv1.RegistryCache, cluster *clusterv1.Cluster, isNew bool) {
 	controller := *metav1.NewControllerRef(s.set, addonsv1.GroupVersion.WithKind("RegistryCacheSet"))
+	controller.BlockOwnerDeletion = ptr.To(false) // the set has a finalizer, and needs no right to hold up its own deletion
 	rc.OwnerReferences = slices.DeleteFunc(rc.OwnerReferences, func(ref metav1.OwnerReference) bool {
 		return ptr.Deref(ref.Controller, false) && ref.UID != controller.UID
 	})

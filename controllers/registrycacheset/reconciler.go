@@ -20,11 +20,9 @@ import (
 
 // +kubebuilder:rbac:groups=addons.cluster.x-k8s.io,resources=registrycachesets,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=addons.cluster.x-k8s.io,resources=registrycachesets/status,verbs=patch
-// +kubebuilder:rbac:groups=addons.cluster.x-k8s.io,resources=registrycachesets/finalizers,verbs=update
 // +kubebuilder:rbac:groups=addons.cluster.x-k8s.io,resources=registrycaches,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=cluster.x-k8s.io,resources=clusters,verbs=get;list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
-// +kubebuilder:rbac:groups="",resources=events,verbs=create;patch
 
 // Reconciler reconciles RegistryCacheSets.
 type Reconciler struct {
