@@ -5,6 +5,11 @@ package cluster
 
 import _ "embed"
 
+// Classic is a Cluster with its RegistryCache. Its variables are those of ContentFrom.
+//
+//go:embed cluster-template.yaml
+var Classic string
+
 // ContentFrom is a Cluster whose Machines take the node payload from the Secret that the controller publishes. Its variables are
 // ${CLUSTER_NAME}, ${NAMESPACE}, ${KUBERNETES_VERSION}, ${CONTROL_PLANE_MACHINE_COUNT} and ${WORKER_MACHINE_COUNT}.
 //

@@ -272,27 +272,12 @@ func (u *upstreams) dump(ctx context.Context, dir string) {
 		Expect(err).NotTo(HaveOccurred(), "%v: %s", command, printed)
 		Expect(os.WriteFile(filepath.Join(dir, name), printed, 0o600)).To(Succeed())
 	}
-	Expect(os.WriteFile(filepath.Join(dir, "user-data"), u.userData(ctx), 0o600)).To(Succeed())
+	Expect(os.WriteFile(filepath.Join(dir, "user-data"), []byte(strings.Join(u.bootstrapData(ctx), "\n")), 0o600)).To(Succeed())
 	for _, node := range u.nodes(ctx) {
 		printed, err := node.Exec(ctx, "sh", "-c", "cat /etc/capi-registry-cache/* /etc/capi-registry-cache/*/*/* /run/capi-registry-cache/* /etc/containerd/certs.d/*/* 2>/dev/null; journalctl --no-pager")
 		Expect(err).NotTo(HaveOccurred())
 		Expect(os.WriteFile(filepath.Join(dir, node.Name), []byte(printed), 0o600)).To(Succeed())
 	}
-}
-
-// userData is that of all Machines.
-func (u *upstreams) userData(ctx context.Context) []byte {
-	GinkgoHelper()
-	machines, err := u.cluster.Machines(ctx)
-	Expect(err).NotTo(HaveOccurred())
-	var all []byte
-	for _, machine := range machines {
-		Expect(machine.Spec.Bootstrap.DataSecretName).NotTo(BeNil())
-		secret := &corev1.Secret{}
-		Expect(env.Client.Get(ctx, client.ObjectKey{Namespace: machine.Namespace, Name: *machine.Spec.Bootstrap.DataSecretName}, secret)).To(Succeed())
-		all = append(all, secret.Data["value"]...)
-	}
-	return all
 }
 
 func restartSpecs(u *upstreams) {

@@ -32,11 +32,15 @@ import (
 
 // contentFrom is the documented template for a namespace, by kind; clusterctl replaces the variables in the same way.
 func contentFrom(g *WithT, namespace string) map[string]*unstructured.Unstructured {
+	return fromTemplate(g, cluster.ContentFrom, namespace)
+}
+
+func fromTemplate(g *WithT, template, namespace string) map[string]*unstructured.Unstructured {
 	variables := map[string]string{
 		"CLUSTER_NAME": "c1", "NAMESPACE": namespace, "KUBERNETES_VERSION": envtest.KubernetesVersion,
 		"CONTROL_PLANE_MACHINE_COUNT": "1", "WORKER_MACHINE_COUNT": "2",
 	}
-	text := os.Expand(cluster.ContentFrom, func(name string) string {
+	text := os.Expand(template, func(name string) string {
 		g.Expect(variables).To(HaveKey(name))
 		return variables[name]
 	})
@@ -65,16 +69,25 @@ const forgetTimeout = 3 * time.Second
 
 const unitPath = "/etc/systemd/system/" + payload.UnitName
 
-func TestTheContentFromTemplateIsValid(t *testing.T) {
+func TestTemplatesOfClustersAreValid(t *testing.T) {
+	for name, template := range map[string]string{"classic": cluster.Classic, "content from": cluster.ContentFrom} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			objects := fromTemplate(g, template, env.CreateNamespace(t))
+			strict := client.WithFieldValidation(env.Client, metav1.FieldValidationStrict)
+			for kind, object := range objects {
+				if !strings.HasPrefix(kind, "Dev") {
+					g.Expect(strict.Create(t.Context(), object.DeepCopy(), client.DryRunAll)).To(Succeed(), kind)
+				}
+			}
+			g.Expect(strictly[clusterv1.Cluster](g, objects["Cluster"]).Name).To(Equal(strictly[v1alpha1.RegistryCache](g, objects["RegistryCache"]).Name))
+		})
+	}
+}
+
+func TestTheContentFromTemplateNamesThePayload(t *testing.T) {
 	g := NewWithT(t)
 	objects := contentFrom(g, env.CreateNamespace(t))
-	strict := client.WithFieldValidation(env.Client, metav1.FieldValidationStrict)
-	for kind, object := range objects {
-		if !strings.HasPrefix(kind, "Dev") {
-			g.Expect(strict.Create(t.Context(), object.DeepCopy(), client.DryRunAll)).To(Succeed(), kind)
-		}
-	}
-	g.Expect(strictly[clusterv1.Cluster](g, objects["Cluster"]).Name).To(Equal(strictly[v1alpha1.RegistryCache](g, objects["RegistryCache"]).Name))
 	g.Expect(strictly[clusterv1.MachineDeployment](g, objects["MachineDeployment"]).Spec.Template.Spec.Bootstrap.ConfigRef.Name).
 		To(Equal(objects["KubeadmConfigTemplate"].GetName()))
 	for _, spec := range []bootstrapv1.KubeadmConfigSpec{

@@ -4,13 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	bootstrapv1 "sigs.k8s.io/cluster-api/api/bootstrap/kubeadm/v1beta2"
-	controlplanev1 "sigs.k8s.io/cluster-api/api/controlplane/kubeadm/v1beta2"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -32,7 +29,7 @@ func (c *Cluster) CreateFromClass(ctx context.Context, value v1alpha1.RegistryCa
 		return err
 	}
 	for _, u := range objects {
-		if err := c.adapt(u); err != nil {
+		if err := c.adapt(u, nil); err != nil {
 			return fmt.Errorf("adapting %s %s: %w", u.GetKind(), u.GetName(), err)
 		}
 	}
@@ -47,38 +44,6 @@ func (c *Cluster) CreateFromClass(ctx context.Context, value v1alpha1.RegistryCa
 	}
 	if err := c.stack.Client.Create(ctx, topology); err != nil {
 		return fmt.Errorf("creating Cluster %s: %w", c.Name, err)
-	}
-	return nil
-}
-
-// fromTemplate fills in the variables of a template.
-func (c *Cluster) fromTemplate(template string) ([]*unstructured.Unstructured, error) {
-	filled := strings.NewReplacer("${CLUSTER_NAME}", c.Name, "${NAMESPACE}", c.Name, "${KUBERNETES_VERSION}", KubernetesVersion,
-		"${CONTROL_PLANE_MACHINE_COUNT}", "1", "${WORKER_MACHINE_COUNT}", fmt.Sprint(c.Workers)).Replace(template)
-	return decode([]byte(filled))
-}
-
-// adapt puts into a template of the class what objects of the stack have.
-func (c *Cluster) adapt(u *unstructured.Unstructured) error {
-	switch u.GetKind() {
-	case "DevMachineTemplate":
-		return unstructured.SetNestedField(u.Object, machineSpec(), "spec", "template", "spec")
-	case "KubeadmControlPlaneTemplate":
-		template := &controlplanev1.KubeadmControlPlaneTemplate{}
-		if err := convert(u.Object, template); err != nil {
-			return err
-		}
-		spec := c.kubeadmConfig()
-		spec.InitConfiguration.NodeRegistration = nodeRegistration()
-		template.Spec.Template.Spec.KubeadmConfigSpec = spec
-		return convert(template, &u.Object)
-	case "KubeadmConfigTemplate":
-		template := &bootstrapv1.KubeadmConfigTemplate{}
-		if err := convert(u.Object, template); err != nil {
-			return err
-		}
-		template.Spec.Template.Spec = c.kubeadmConfig()
-		return convert(template, &u.Object)
 	}
 	return nil
 }
