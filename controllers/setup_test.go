@@ -112,7 +112,7 @@ func staysSilent(t *testing.T, rc *addonsv1.RegistryCache) {
 	g.Expect(before).To(HaveKeyWithValue("APPLY statefulsets", BeNumerically(">", 0)), "the count knows of our writes")
 	for i := range 3 {
 		annotated := rc.DeepCopy()
-		annotated.Annotations = map[string]string{"resync": fmt.Sprint(i)}
+		metav1.SetMetaDataAnnotation(&annotated.ObjectMeta, "resync", fmt.Sprint(i))
 		g.Expect(env.Client.Patch(t.Context(), annotated, client.MergeFrom(rc))).To(Succeed())
 		before["PATCH registrycaches"]++ // by this test
 		g.Consistently(count).WithTimeout(settled).WithPolling(500 * time.Millisecond).Should(Equal(before))
