@@ -31,6 +31,7 @@ import (
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrlenvtest "sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
 	"github.com/capi-registry-cache/capi-registry-cache/controllers"
@@ -91,7 +92,10 @@ func newRBAC(t *testing.T) *rbac {
 	var err error
 	r.audit, err = envtest.NewAudit(t.TempDir(), "system:serviceaccount:"+managerNamespace+":"+managerAccount)
 	r.Expect(err).NotTo(HaveOccurred())
-	r.env, err = envtest.New(r.audit.Configure)
+	r.env, err = envtest.New(r.audit.Configure, func(server *ctrlenvtest.APIServer) {
+		// On by default in some distributions: who changes an owner has to have the right to delete, and to hold up deletions.
+		server.Configure().Append("enable-admission-plugins", "OwnerReferencesPermissionEnforcement")
+	})
 	r.Expect(err).NotTo(HaveOccurred())
 	t.Cleanup(func() { _ = r.env.Stop() })
 	r.applyDefault()

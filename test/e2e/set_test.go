@@ -37,6 +37,8 @@ var _ = Describe("A RegistryCacheSet", Label("slow"), Ordered, ContinueOnFailure
 		second.cluster.Namespace = first.cluster.Name
 		for _, w := range []*world{first, second} {
 			w.one, w.two, w.began = env.Upstream("registry-one"), env.Upstream("registry-two"), time.Now()
+			// A node that was cleared takes caches again without a restart of containerd.
+			w.cluster.HostsDirectory = true
 			clusters = append(clusters, w.cluster)
 			Expect(w.cluster.Create(ctx)).To(Succeed())
 			w.labelled(ctx, true)
