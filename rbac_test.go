@@ -291,6 +291,20 @@ func (r *rbac) servesASet() {
 	patch := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"template":{"spec":{"caches":[{"upstream":"quay.io"}]}}}}`))
 	r.Expect(r.env.Client.Patch(r.t.Context(), set, patch)).To(Succeed())
 	r.Eventually(r.upstreams).WithArguments("of-a-set").Should(ConsistOf("quay.io"))
+
+	// Its user takes one into their own hands, and then gives it up.
+	rc := &v1alpha1.RegistryCache{ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "of-a-set"}}
+	r.Expect(r.env.Client.Patch(r.t.Context(), rc, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"ownerReferences":null}}`)))).To(Succeed())
+	r.Eventually(func() map[string]string {
+		r.Expect(r.env.Client.Get(r.t.Context(), client.ObjectKeyFromObject(rc), rc)).To(Succeed())
+		return rc.Labels
+	}).ShouldNot(HaveKey(v1alpha1.SetLabel))
+	first := rc.UID
+	r.Expect(r.env.Client.Delete(r.t.Context(), rc)).To(Succeed())
+	r.Eventually(func() (types.UID, error) {
+		return rc.UID, r.env.Client.Get(r.t.Context(), client.ObjectKeyFromObject(rc), rc)
+	}).ShouldNot(Equal(first))
+
 	r.Expect(r.env.Client.Delete(r.t.Context(), set)).To(Succeed())
 	r.Eventually(r.upstreams).WithArguments("of-a-set").Should(BeNil())
 	r.Eventually(func() error { return r.env.Client.Get(r.t.Context(), client.ObjectKeyFromObject(set), set) }).

@@ -3,6 +3,7 @@ package registrycache
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -57,6 +58,7 @@ func rejection(err error) string {
 		for _, cause := range status.Status().Details.Causes {
 			causes = append(causes, strings.TrimSpace(cause.Field+" "+cause.Message))
 		}
+		slices.Sort(causes) // the API server has no order
 		return fmt.Sprintf("%s: %s", object, strings.Join(causes, "; "))
 	default:
 		return fmt.Sprintf("%s: %s, see the Events", object, apierrors.ReasonForError(err))

@@ -18,7 +18,7 @@ import (
 	addonsv1 "github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
 )
 
-// +kubebuilder:rbac:groups=addons.cluster.x-k8s.io,resources=registrycachesets,verbs=list;watch;patch
+// +kubebuilder:rbac:groups=addons.cluster.x-k8s.io,resources=registrycachesets,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=addons.cluster.x-k8s.io,resources=registrycachesets/status,verbs=patch
 // +kubebuilder:rbac:groups=addons.cluster.x-k8s.io,resources=registrycaches,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=cluster.x-k8s.io,resources=clusters,verbs=get;list;watch
@@ -37,7 +37,8 @@ type Reconciler struct {
 	// WatchFilterValue, if set, limits the controller to objects with this value of CAPI's watch label.
 	WatchFilterValue string
 
-	refusals *refusals
+	refusals   *refusals
+	foreground foreground
 }
 
 // phase is one step of a reconcile. It records facts on the scope.

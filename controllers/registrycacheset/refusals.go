@@ -3,6 +3,7 @@ package registrycacheset
 import (
 	"errors"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -87,6 +88,7 @@ func refusalMessage(err error) string {
 		for _, cause := range status.Status().Details.Causes {
 			causes = append(causes, strings.TrimSpace(cause.Field+": "+cause.Message))
 		}
+		slices.Sort(causes) // the API server has no order
 		message = strings.Join(causes, "; ")
 	}
 	if len(message) > longestMessage {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"sync"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	addonsv1 "github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
@@ -20,7 +22,7 @@ func (r *Reconciler) removeAll(ctx context.Context, s *scope) (ctrl.Result, erro
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.caches)) {
 		rc, cluster := s.caches[name], s.clusters[name]
-		if !s.made(rc) {
+		if !r.made(s, rc) {
 			continue
 		}
 		why := "its RegistryCache is being removed"
@@ -40,17 +42,38 @@ func (r *Reconciler) removeAll(ctx context.Context, s *scope) (ctrl.Result, erro
 
 // made says whether a RegistryCache is of this set, which is being deleted. With `kubectl delete --cascade=foreground` the garbage
 // collector takes the reference to the set off RegistryCaches, because they have their Cluster as an owner too; the label is left.
-func (s *scope) made(rc *addonsv1.RegistryCache) bool {
+func (r *Reconciler) made(s *scope, rc *addonsv1.RegistryCache) bool {
 	if metav1.IsControlledBy(rc, s.set) {
 		return true
 	}
-	return controllerutil.ContainsFinalizer(s.set, metav1.FinalizerDeleteDependents) &&
-		metav1.GetControllerOf(rc) == nil && rc.Labels[addonsv1.SetLabel] == s.set.Name
+	return r.foreground.has(s.set) && metav1.GetControllerOf(rc) == nil && rc.Labels[addonsv1.SetLabel] == s.set.Name
 }
+
+// foreground are the sets that are deleted in the foreground. A finalizer says so, but the garbage collector takes it away as soon as it
+// has taken the references off, which may be before the set is looked at; so it is noted when the watch tells of it. A manager that does
+// not run at that moment leaves such RegistryCaches, as it would with `--cascade=orphan`: removing them cannot be undone.
+type foreground struct{ sets sync.Map }
+
+// note never filters.
+func (f *foreground) note(obj client.Object) bool {
+	if !obj.GetDeletionTimestamp().IsZero() && controllerutil.ContainsFinalizer(obj, metav1.FinalizerDeleteDependents) {
+		f.sets.Store(obj.GetUID(), true)
+	}
+	return true
+}
+
+func (f *foreground) has(set *addonsv1.RegistryCacheSet) bool {
+	f.note(set)
+	_, noted := f.sets.Load(set.UID)
+	return noted
+}
+
+func (f *foreground) forget(set *addonsv1.RegistryCacheSet) { f.sets.Delete(set.UID) }
 
 // releaseFinalizer lets a set go whose RegistryCaches are gone.
 func (r *Reconciler) releaseFinalizer(_ context.Context, s *scope) (ctrl.Result, error) {
 	controllerutil.RemoveFinalizer(s.set, addonsv1.RegistryCacheSetFinalizer)
 	r.refusals.forgetSet(s.set.UID)
+	r.foreground.forget(s.set)
 	return ctrl.Result{}, nil
 }

@@ -11,6 +11,7 @@ import (
 	capicontroller "sigs.k8s.io/cluster-api/util/controller"
 	"sigs.k8s.io/cluster-api/util/predicates"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -32,7 +33,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 	toSets := handler.EnqueueRequestsFromMapFunc(r.toSets)
 	err := capicontroller.NewControllerManagedBy(mgr, log).
 		Named(controllerName).
-		For(&addonsv1.RegistryCacheSet{}).
+		For(&addonsv1.RegistryCacheSet{}, builder.WithPredicates(predicate.NewPredicateFuncs(r.foreground.note))).
 		Watches(&addonsv1.RegistryCacheSet{}, toSets, changes(ofSet)).
 		Watches(&addonsv1.RegistryCache{}, toSets, changes(ofCache)).
 		Watches(&clusterv1.Cluster{}, toSets, changes(ofCluster)).

@@ -1,6 +1,7 @@
 package variable
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -50,13 +51,25 @@ func causesOf(err error) []metav1.StatusCause {
 	return status.Status().Details.Causes
 }
 
+// join sorts the lines, as validation has no order. What is said of the value as a whole comes last.
 func join(lines []string) string {
+	slices.SortFunc(lines, func(a, b string) int {
+		return cmp.Or(cmp.Compare(ofTheWhole(a), ofTheWhole(b)), cmp.Compare(a, b))
+	})
 	more := ""
 	if len(lines) > told {
 		more = fmt.Sprintf("; and %d more", len(lines)-told)
 		lines = lines[:told]
 	}
 	return strings.Join(lines, "; ") + more
+}
+
+// ofTheWhole is 1 for a line that names no field.
+func ofTheWhole(line string) int {
+	if strings.HasPrefix(line, "<nil>: ") || strings.HasPrefix(line, path().String()+": ") {
+		return 1
+	}
+	return 0
 }
 
 // userInfo is what may stand between the scheme of a URL and its host.

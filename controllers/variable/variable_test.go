@@ -94,8 +94,8 @@ func TestARefusalOfTheAPIServerNamesTheFieldOfTheVariable(t *testing.T) {
 		field.Invalid(field.NewPath("spec", "namespace"), "b", "spec.namespace: b cannot replace a"),
 		field.Invalid(field.NewPath("spec", "caches").Index(0).Child("proxy"), "http://me:secret@proxy", "no"),
 	})
-	g.Expect(variable.Rejection(invalid)).To(Equal(`spec.topology.variables[registryCache].value.namespace: Invalid value: "b": spec.namespace: b cannot replace a; ` +
-		`spec.topology.variables[registryCache].value.caches[0].proxy: Invalid value: "http://***@proxy": no`))
+	g.Expect(variable.Rejection(invalid)).To(Equal(`spec.topology.variables[registryCache].value.caches[0].proxy: Invalid value: "http://***@proxy": no; ` +
+		`spec.topology.variables[registryCache].value.namespace: Invalid value: "b": spec.namespace: b cannot replace a`))
 	quota := apierrors.NewForbidden(schema.GroupResource{Resource: "registrycaches"}, "c", errors.New("exceeded quota: used 7 of 7"))
 	g.Expect(variable.Rejection(quota)).To(Equal("the API server does not accept the RegistryCache: Forbidden, see the Events"))
 }

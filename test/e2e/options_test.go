@@ -144,6 +144,7 @@ var _ = Describe("A cluster whose caches use their options", Label("slow"), Orde
 
 	It("works with a stock registry within its limits", func(ctx context.Context) {
 		w.update(ctx, func(rc *v1alpha1.RegistryCache) {
+			rc.Spec.Caches[0].Replicas = new(int32(1))
 			rc.Spec.Caches[0].GarbageCollection.TTL = &metav1.Duration{Duration: time.Hour}
 		})
 		w.eventuallyRuns(ctx, func(_ corev1.Container, config string) bool { return strings.Contains(config, "ttl: 1h0m0s") })
