@@ -103,7 +103,7 @@ type Cache struct {
 	TLS TLS `json:"tls,omitempty,omitzero"`
 
 	// replicas is the number of Pods of the cache, from 1 to 16. Each has a store of its own, so each pulls once what it is asked for,
-	// and needs the whole volume. They are spread over nodes: a second one is pending until a second node can take it. Default: 1.
+	// and needs the whole volume. They are spread over nodes: there is a second one as soon as a second node can take it. Default: 1.
 	// +optional
 	// +kubebuilder:default=1
 	// +kubebuilder:validation:Minimum=1

@@ -41,13 +41,13 @@ func (r *Reconciler) applyCache(ctx context.Context, s *scope, cache addonsv1.Ca
 		return ctrl.Result{}
 	}
 	for entry.Endpoint != "" || s.addressing.reason == addonsv1.ServiceCIDRUnknownReason {
-		err := r.applyObjects(ctx, s, cache, entry, fact)
+		again, err := r.applyObjects(ctx, s, cache, entry, fact)
 		if !addressTaken(err) {
 			r.record(s, cache, fact, err)
-			return ctrl.Result{}
+			return again
 		}
-		again, result, err := r.moveAddress(ctx, s, entry)
-		if !again {
+		moved, result, err := r.moveAddress(ctx, s, entry)
+		if !moved {
 			fact.err = err
 			return result
 		}
@@ -56,8 +56,16 @@ func (r *Reconciler) applyCache(ctx context.Context, s *scope, cache addonsv1.Ca
 }
 
 // applyObjects stops at the first object that fails; the error then names it.
-func (r *Reconciler) applyObjects(ctx context.Context, s *scope, cache addonsv1.Cache, entry *addonsv1.CacheStatus, fact *cacheFact) error {
+func (r *Reconciler) applyObjects(ctx context.Context, s *scope, cache addonsv1.Cache, entry *addonsv1.CacheStatus, fact *cacheFact) (ctrl.Result, error) {
 	values := r.values(s, cache, entry)
+	again, err := r.spreadReplicas(ctx, s, cache, entry, &values)
+	if err != nil {
+		return again, &objectError{object: "replicas", err: err}
+	}
+	return again, r.applyValues(ctx, s, cache, entry, fact, values)
+}
+
+func (r *Reconciler) applyValues(ctx context.Context, s *scope, cache addonsv1.Cache, entry *addonsv1.CacheStatus, fact *cacheFact, values manifests.Values) error {
 	if err := r.growVolumes(ctx, s, cache, &values, fact); err != nil {
 		return &objectError{object: "PersistentVolumeClaims", err: err}
 	}

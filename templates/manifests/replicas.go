@@ -19,18 +19,19 @@ func replicas(v Values) int32 {
 	return v.Replicas
 }
 
-// spread keeps the Pods of one cache on different nodes, and in different zones as far as there are some. A second replica
-// waits for a second node: one that started beside the first, as all do on the first worker of a new cluster, would stay there with its
-// volume, and go with it. One Pod has the same constraints, so that another one beside it does not replace the first.
+// spread keeps the Pods of one cache on different nodes and in different zones as far as there are some: a cache on a
+// full cluster is worth more than none. One Pod has it too, so that another one beside it does not replace the first.
 func spread(v Values) []corev1.TopologySpreadConstraint {
-	selector, honor := &metav1.LabelSelector{MatchLabels: podSelector(v)}, corev1.NodeInclusionPolicyHonor
-	return []corev1.TopologySpreadConstraint{
-		{
-			MaxSkew: 1, TopologyKey: corev1.LabelHostname, WhenUnsatisfiable: corev1.DoNotSchedule, LabelSelector: selector,
-			MinDomains: new(int32(2)), NodeTaintsPolicy: &honor,
-		},
-		{MaxSkew: 1, TopologyKey: corev1.LabelTopologyZone, WhenUnsatisfiable: corev1.ScheduleAnyway, LabelSelector: selector},
+	var constraints []corev1.TopologySpreadConstraint
+	for _, key := range []string{corev1.LabelHostname, corev1.LabelTopologyZone} {
+		constraints = append(constraints, corev1.TopologySpreadConstraint{
+			MaxSkew:           1,
+			TopologyKey:       key,
+			WhenUnsatisfiable: corev1.ScheduleAnyway,
+			LabelSelector:     &metav1.LabelSelector{MatchLabels: podSelector(v)},
+		})
 	}
+	return constraints
 }
 
 // disruptionBudgets lets drained nodes take one Pod of a cache at a time. One that is not ready is no loss, and may go at any
