@@ -2,6 +2,7 @@ package registrycache_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -21,7 +22,13 @@ import (
 
 // TestOptionsReachTheWorkloadCluster guards I6 for the objects that only some caches have.
 func TestOptionsReachTheWorkloadCluster(t *testing.T) {
-	f := newFixture(t)
+	f := newLoneFixture(t)
+	f.node("fast-1", func(*corev1.Node) {})
+	f.node("slow", func(n *corev1.Node) { n.Labels["disk"] = "slow" })
+	f.node("reserved", func(n *corev1.Node) {
+		n.Spec.Taints = []corev1.Taint{{Key: "reserved", Effect: corev1.TaintEffectNoSchedule}}
+	})
+	second := f.node("fast-2", func(n *corev1.Node) { n.Spec.Unschedulable = true })
 	f.cluster = env.CreateCluster(t, f.namespace, "c", func(c *clusterv1.Cluster) {
 		c.Spec.ClusterNetwork.Services.CIDRBlocks = []string{"10.77.2.0/28"}
 		c.Spec.ClusterNetwork.Pods.CIDRBlocks = []string{"10.99.0.0/16"}
@@ -32,7 +39,12 @@ func TestOptionsReachTheWorkloadCluster(t *testing.T) {
 	f.withOptions()
 	set := f.statefulSet("docker.io")
 	f.Eventually(f.get(set)).Should(Succeed())
-	f.Expect(set.Spec.Replicas).To(HaveValue(BeEquivalentTo(2)))
+	replicas := func() int32 { _ = f.get(set)(); return *set.Spec.Replicas }
+	f.Consistently(replicas).Should(BeEquivalentTo(1), "only one node can take one")
+	f.cordon(second, false)
+	f.Eventually(replicas).Should(BeEquivalentTo(2))
+	f.cordon(second, true)
+	f.Consistently(replicas).Should(BeEquivalentTo(2), "what is there stays")
 	pod := set.Spec.Template.Spec
 	f.Expect(pod.NodeSelector).To(HaveKeyWithValue("disk", "fast"))
 	f.Expect(pod.Tolerations).To(ConsistOf(HaveField("Key", "dedicated")))
@@ -54,6 +66,32 @@ func TestOptionsReachTheWorkloadCluster(t *testing.T) {
 	f.removesWhatOptionsMade(policy)
 }
 
+// node creates a node that has been ready for a while, has the disk that options ask for, and a taint that they tolerate.
+func (f *fixture) node(name string, but func(*corev1.Node)) *corev1.Node {
+	f.t.Helper()
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{corev1.LabelOSStable: "linux", "disk": "fast"}}}
+	node.Spec.Taints = []corev1.Taint{{Key: "dedicated", Effect: corev1.TaintEffectNoExecute}}
+	but(node)
+	f.Expect(env.Client.Create(f.t.Context(), node)).To(Succeed())
+	f.t.Cleanup(func() { _ = env.Client.Delete(context.Background(), node) })
+	node.Status.Conditions = []corev1.NodeCondition{{
+		Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(time.Now().Add(-time.Minute)),
+	}}
+	f.Expect(env.Client.Status().Update(f.t.Context(), node)).To(Succeed())
+	// The API server gives every new node a taint, until it is ready.
+	node.Spec.Taints = slices.DeleteFunc(node.Spec.Taints, func(taint corev1.Taint) bool { return taint.Key == corev1.TaintNodeNotReady })
+	f.Expect(env.Client.Update(f.t.Context(), node)).To(Succeed())
+	return node
+}
+
+func (f *fixture) cordon(node *corev1.Node, cordoned bool) {
+	f.t.Helper()
+	before := node.DeepCopy()
+	node.Spec.Unschedulable = cordoned
+	f.Expect(env.Client.Patch(f.t.Context(), node, client.MergeFrom(before))).To(Succeed())
+	clusters.wake(f.cluster)
+}
+
 // withOptions creates a RegistryCache that uses what other tests leave at its default.
 func (f *fixture) withOptions() {
 	f.t.Helper()
@@ -66,6 +104,7 @@ func (f *fixture) withOptions() {
 		GarbageCollection: addonsv1.GarbageCollection{HighWatermarkPercent: new(int32(70))},
 		RevalidateAfter:   &metav1.Duration{Duration: 5 * time.Minute},
 	}}}
+	f.cache.Spec.Nodes.Existing = addonsv1.ExistingNodesIgnore // no node here has a kubelet
 	f.createCache()
 }
 
