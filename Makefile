@@ -38,7 +38,7 @@ clean: dockerd-stop ## Remove everything that was built.
 generate: ## Generate deepcopy code, CRDs, RBAC, the ClusterClass variable and docs/reference.md.
 	$(CONTROLLER_GEN) object paths=./api/v1alpha1/...
 	$(CONTROLLER_GEN) crd paths=./api/v1alpha1/... output:crd:dir=config/crd/bases
-	$(CONTROLLER_GEN) rbac:roleName=manager-role paths=. paths=./controllers/... output:rbac:dir=config/rbac
+	$(CONTROLLER_GEN) rbac:roleName=system-manager-role paths=. paths=./controllers/... output:rbac:dir=config/rbac
 	go run ./templates/cluster/generate templates/cluster
 	$(CRD_REF_DOCS) --source-path=api/v1alpha1 --config=api/reference/config.yaml --templates-dir=api/reference --renderer=markdown --output-path=docs/reference.md
 

@@ -18,12 +18,14 @@ import (
 	"github.com/capi-registry-cache/capi-registry-cache/test/envtest"
 )
 
+const addonNamespace = "capi-registry-cache-system"
+
 // TestEveryFolderOfConfigIsAccepted renders each kustomization and applies it by a dry run, without a field that is not known. Folders that are
 // parts of config/default have its placeholders: the namespace system, and no name prefix.
 func TestEveryFolderOfConfigIsAccepted(t *testing.T) {
 	env.InstallCertManagerCRDs(t)
 	strict := client.WithFieldValidation(env.Client, metav1.FieldValidationStrict)
-	for _, name := range []string{"system", "capi-registry-cache-system"} {
+	for _, name := range []string{"system", addonNamespace} {
 		NewWithT(t).Expect(env.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})).To(Succeed())
 	}
 	folders, err := filepath.Glob("../../config/*/kustomization.yaml")
@@ -50,24 +52,29 @@ func TestEveryFolderOfConfigIsAccepted(t *testing.T) {
 // https://cluster-api.sigs.k8s.io/developer/providers/contracts/clusterctl
 func TestComponentsKeepTheRulesOfClusterctl(t *testing.T) {
 	g := NewWithT(t)
-	namespaces := 0
+	namespaces, prefixed := 0, map[string]bool{}
 	for _, object := range envtest.Kustomize(t, "config/release") {
 		name := object.GetKind() + " " + object.GetName()
 		g.Expect(object.GetLabels()).To(HaveKeyWithValue(clusterv1.ProviderNameLabel, "addon-registry-cache"), name)
 		switch object.GetKind() {
 		case "Namespace":
+			g.Expect(object.GetName()).To(Equal(addonNamespace))
 			namespaces++
 		case "CustomResourceDefinition":
 			group, _, _ := unstructured.NestedString(object.Object, "spec", "group")
 			kind, _, _ := unstructured.NestedString(object.Object, "spec", "names", "kind")
 			g.Expect(object.GetName()).To(Equal(contract.CalculateCRDName(group, kind)))
 			g.Expect(object.GetLabels()).To(HaveKeyWithValue("cluster.x-k8s.io/v1beta2", "v1alpha1"), name)
+		case "ClusterRole", "ClusterRoleBinding": // clusterctl delete leaves those whose name does not begin with the provider's namespace
+			g.Expect(object.GetName()).To(HavePrefix(addonNamespace + "-"))
+			prefixed[object.GetKind()] = true
 		case "Deployment":
 			containers, _, _ := unstructured.NestedSlice(object.Object, "spec", "template", "spec", "containers")
 			g.Expect(containers).To(ConsistOf(HaveKeyWithValue("name", "manager")))
 		}
 	}
 	g.Expect(namespaces).To(Equal(1))
+	g.Expect(prefixed).To(And(HaveKey("ClusterRole"), HaveKey("ClusterRoleBinding")))
 
 	content, err := os.ReadFile("../../metadata.yaml")
 	g.Expect(err).NotTo(HaveOccurred())
