@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -25,6 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
+	"github.com/capi-registry-cache/capi-registry-cache/bootstrap/payload"
 	"github.com/capi-registry-cache/capi-registry-cache/test/e2e/stack"
 )
 
@@ -106,8 +108,10 @@ var _ = Describe("clusterctl", Label("slow"), Ordered, func() {
 	}, NodeTimeout(25*time.Minute))
 
 	It("goes on in the target: new Machines, and another cache", func(ctx context.Context) {
+		before := m.machines(ctx)
 		Expect(m.cluster.Scale(ctx, 2)).To(Succeed())
 		Expect(m.cluster.WaitReady(ctx)).To(Succeed())
+		m.expectInjected(ctx, before)
 		Expect(m.cluster.LoadImage(ctx, m.workloadImage)).To(Succeed())
 		Eventually(ctx, func() ([]string, error) { return (&world{}).configured(ctx, m.nodes(ctx), m.plain) }).WithTimeout(comeback).Should(HaveLen(3))
 		m.update(ctx, m.target, func(rc *v1alpha1.RegistryCache) {
@@ -447,6 +451,16 @@ func (m *moved) leftOfAddon(ctx context.Context) ([]string, error) {
 		}
 	}
 	return left, nil
+}
+
+// expectInjected looks at what the Machines that are new since then booted from, in the target. The API server leaves data as it is when it cannot
+// call the webhook, and node-sync makes up for it; so only the data shows that the webhook works as clusterctl installed it.
+func (m *moved) expectInjected(ctx context.Context, before map[string]string) {
+	GinkgoHelper()
+	data := bootstrapData(ctx, m.target.Client, m.cluster)
+	maps.DeleteFunc(data, func(machine, _ string) bool { _, old := before[machine]; return old })
+	Expect(data).To(HaveLen(1), "of the new Machine")
+	Expect(data).To(HaveEach(ContainSubstring(payload.ArchivePath)))
 }
 
 // collect keeps the logs of both management clusters after a failure.

@@ -4,6 +4,8 @@ package e2e
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +18,7 @@ import (
 
 	"github.com/capi-registry-cache/capi-registry-cache/bootstrap/payload"
 	"github.com/capi-registry-cache/capi-registry-cache/templates/cluster"
+	"github.com/capi-registry-cache/capi-registry-cache/test/e2e/stack"
 )
 
 const webhookConfiguration = "capi-registry-cache-mutating-webhook-configuration"
@@ -80,14 +83,20 @@ func leaveAlone(ctx context.Context, namespace string) {
 // bootstrapData is that of each Machine.
 func (w *world) bootstrapData(ctx context.Context) []string {
 	GinkgoHelper()
-	machines, err := w.cluster.Machines(ctx)
+	return slices.Collect(maps.Values(bootstrapData(ctx, env.Client, w.cluster)))
+}
+
+// bootstrapData is that of each Machine of a cluster, by the Machine's name, in the management cluster that it is in.
+func bootstrapData(ctx context.Context, in client.Client, of *stack.Cluster) map[string]string {
+	GinkgoHelper()
+	machines, err := of.Machines(ctx)
 	Expect(err).NotTo(HaveOccurred())
-	var all []string
+	all := map[string]string{}
 	for _, machine := range machines {
 		Expect(machine.Spec.Bootstrap.DataSecretName).NotTo(BeNil())
 		secret := &corev1.Secret{}
-		Expect(env.Client.Get(ctx, client.ObjectKey{Namespace: machine.Namespace, Name: *machine.Spec.Bootstrap.DataSecretName}, secret)).To(Succeed())
-		all = append(all, string(secret.Data["value"]))
+		Expect(in.Get(ctx, client.ObjectKey{Namespace: machine.Namespace, Name: *machine.Spec.Bootstrap.DataSecretName}, secret)).To(Succeed())
+		all[machine.Name] = string(secret.Data["value"])
 	}
 	return all
 }

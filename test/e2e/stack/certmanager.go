@@ -25,6 +25,8 @@ const (
 	injectAnnotation = "cert-manager.io/inject-ca-from"
 )
 
+var certificateKind = schema.GroupVersionKind{Group: "cert-manager.io", Version: "v1", Kind: "Certificate"}
+
 // injected are the kinds whose caBundle cert-manager fills in, with the fields that lead to clientConfig.
 var injected = []schema.GroupVersionKind{
 	{Group: "admissionregistration.k8s.io", Version: "v1", Kind: "MutatingWebhookConfiguration"},
@@ -33,7 +35,7 @@ var injected = []schema.GroupVersionKind{
 }
 
 // StandInForCertManager does what the providers of Cluster API need of cert-manager, until the context ends: it issues the Secret of every
-// Certificate, from the authority of the stack whatever its Issuer is, and injects that authority into webhooks. It is not cert-manager:
+// Certificate, from the authority of the stack whatever its Issuer is, and injects the authority of the Certificate that a webhook names. It is not cert-manager:
 // the programs of that are not served as Go modules. The definitions of Certificate and Issuer are its own, so that what we
 // ship is at least held against them. Nothing is renewed, and no condition is set.
 func (m *Management) StandInForCertManager(ctx context.Context) error {
@@ -74,7 +76,7 @@ func (m *Management) certify(ctx context.Context) {
 
 func (m *Management) issueCertificates(ctx context.Context) error {
 	list := &unstructured.UnstructuredList{}
-	list.SetGroupVersionKind(schema.GroupVersionKind{Group: "cert-manager.io", Version: "v1", Kind: "CertificateList"})
+	list.SetGroupVersionKind(certificateKind.GroupVersion().WithKind(certificateKind.Kind + "List"))
 	if err := m.Client.List(ctx, list); err != nil {
 		return fmt.Errorf("listing Certificates: %w", err)
 	}
@@ -119,15 +121,22 @@ func (m *Management) injectAuthority(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// inject brings the authority of the Certificate that the annotation names into a webhook, or into the webhook that converts a CRD. While
+// there is no such Certificate nothing is injected, and the error tells it: cert-manager does no more.
 func (m *Management) inject(ctx context.Context, u *unstructured.Unstructured) error {
-	if u.GetAnnotations()[injectAnnotation] == "" {
+	from := u.GetAnnotations()[injectAnnotation]
+	if from == "" {
 		return nil
+	}
+	authority, err := m.authorityOf(ctx, from)
+	if err != nil {
+		return fmt.Errorf("injecting nothing into %s %s: %w", u.GetKind(), u.GetName(), err)
 	}
 	before := u.DeepCopy()
 	if strings.HasSuffix(u.GetKind(), "WebhookConfiguration") {
-		trust(u, m.view.authority.PEM)
+		trust(u, authority)
 	} else if _, found, _ := unstructured.NestedMap(u.Object, "spec", "conversion", "webhook", "clientConfig"); found {
-		bundle := base64.StdEncoding.EncodeToString(m.view.authority.PEM)
+		bundle := base64.StdEncoding.EncodeToString(authority)
 		_ = unstructured.SetNestedField(u.Object, bundle, "spec", "conversion", "webhook", "clientConfig", "caBundle")
 	}
 	patch := client.MergeFrom(before)
@@ -138,4 +147,23 @@ func (m *Management) inject(ctx context.Context, u *unstructured.Unstructured) e
 		return fmt.Errorf("injecting into %s %s: %w", u.GetKind(), u.GetName(), err)
 	}
 	return nil
+}
+
+// authorityOf reads the ca.crt that was issued for a Certificate, which is given as namespace/name.
+func (m *Management) authorityOf(ctx context.Context, from string) ([]byte, error) {
+	namespace, name, _ := strings.Cut(from, "/")
+	certificate := &unstructured.Unstructured{}
+	certificate.SetGroupVersionKind(certificateKind)
+	if err := m.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, certificate); err != nil {
+		return nil, fmt.Errorf("reading Certificate %s, which %s names: %w", from, injectAnnotation, err)
+	}
+	secretName, _, _ := unstructured.NestedString(certificate.Object, "spec", "secretName")
+	secret := &corev1.Secret{}
+	if err := m.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: secretName}, secret); err != nil {
+		return nil, fmt.Errorf("reading Secret %s of Certificate %s: %w", secretName, from, err)
+	}
+	if len(secret.Data["ca.crt"]) == 0 {
+		return nil, fmt.Errorf("reading Secret %s of Certificate %s: it has no ca.crt", secretName, from)
+	}
+	return secret.Data["ca.crt"], nil
 }
