@@ -40,6 +40,7 @@ func (r *Reconciler) allocateAddresses(ctx context.Context, s *scope) (ctrl.Resu
 	before := s.cache.DeepCopy()
 	band, err := serviceBand(s.cluster)
 	s.cache.Status.Caches = entries(s.cache, band)
+	s.allocated = true
 	if err != nil {
 		s.addressing = addressFact{addonsv1.ServiceCIDRInvalidReason, err.Error()}
 		return ctrl.Result{}, r.writeStatus(ctx, s, before)

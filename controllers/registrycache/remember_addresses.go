@@ -14,10 +14,10 @@ import (
 // addresses, may not be connected for minutes. In between the node payload would name addresses that are chosen anew, which are other
 // ones if caches were added, removed or ordered otherwise since. So the addresses are in an annotation, too.
 
-// rememberAddresses makes the annotation a copy of the addresses in the status. A RegistryCache without a Cluster keeps what it has: that
-// is how it begins when it is brought back.
+// rememberAddresses makes the annotation a copy of the addresses in the status, once allocateAddresses has read the annotation into it. A
+// reconcile that ended before, by an error or as there is no Cluster yet, may be the first after a move: the status is empty then (I5).
 func rememberAddresses(s *scope) {
-	if s.deleting() || s.clusterGoing() {
+	if !s.allocated {
 		return
 	}
 	addresses := map[string]netip.Addr{}

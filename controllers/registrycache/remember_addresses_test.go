@@ -50,17 +50,19 @@ func TestTheAnnotationIsACopyOfTheStatus(t *testing.T) {
 	rc.Status.Caches = []addonsv1.CacheStatus{
 		{Upstream: "quay.io", Endpoint: "https://10.96.1.0:5000"}, {Upstream: "docker.io", Endpoint: "http://[fd00::1]:5000"}, {Upstream: "ghcr.io"},
 	}
-	s := &scope{cache: rc, cluster: &clusterv1.Cluster{}}
+	s := &scope{cache: rc, cluster: &clusterv1.Cluster{}, allocated: true}
 	rememberAddresses(s)
 	g.Expect(rc.Annotations).To(HaveKeyWithValue(addonsv1.AddressesAnnotation, `{"docker.io":"fd00::1","quay.io":"10.96.1.0"}`))
 
 	moved := &addonsv1.RegistryCache{ObjectMeta: *rc.ObjectMeta.DeepCopy(), Spec: rc.Spec}
 	rememberAddresses(&scope{cache: moved})
 	g.Expect(moved.Annotations).To(Equal(rc.Annotations), "before its Cluster is seen")
+	rememberAddresses(&scope{cache: moved, cluster: &clusterv1.Cluster{}})
+	g.Expect(moved.Annotations).To(Equal(rc.Annotations), "after an error before the addresses were read")
 	g.Expect(entries(moved, nil)).To(ConsistOf(HaveField("Endpoint", "https://10.96.1.0:5000"), HaveField("Endpoint", "https://[fd00::1]:5000")),
 		"the scheme is that of the spec")
 
 	rc.Status.Caches = nil
 	rememberAddresses(s)
-	g.Expect(rc.Annotations).NotTo(HaveKey(addonsv1.AddressesAnnotation))
+	g.Expect(rc.Annotations).NotTo(HaveKey(addonsv1.AddressesAnnotation), "there are no caches any more")
 }

@@ -27,6 +27,8 @@ type scope struct {
 
 	// authority signs for the caches.
 	authority authorityFact
+	// allocated: the status has what is known of addresses, from the annotation as well.
+	allocated bool
 	// addressing is why caches have no address, if some have none.
 	addressing addressFact
 	// taken are addresses that the API server refused in this reconcile.
