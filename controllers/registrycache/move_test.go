@@ -89,6 +89,26 @@ func TestAnAnnotationThatIsGoneIsMadeAnewFromServices(t *testing.T) {
 	f.Expect(servicesOf(f.workloadObjects())).To(Equal(servicesOf(running)))
 }
 
+// TestWhatClusterctlRemovesInTheSourceIsLeftAlone does not rely on the pause of the Cluster.
+func TestWhatClusterctlRemovesInTheSourceIsLeftAlone(t *testing.T) {
+	f := newFixture(t)
+	f.connected("10.77.3.192/28")
+	f.create("docker.io")
+	f.ready("docker.io")
+	f.eventually(addonsv1.ReadyCondition, metav1.ConditionTrue, "Ready")
+	f.update(func(rc *addonsv1.RegistryCache) {
+		metav1.SetMetaDataAnnotation(&rc.ObjectMeta, clusterctlv1.DeleteForMoveAnnotation, "")
+	})
+	f.update(func(rc *addonsv1.RegistryCache) { rc.Spec.Caches = caches("docker.io", "quay.io") })
+	f.ready("quay.io") // a move that goes no further leaves a RegistryCache that works
+	f.eventually(addonsv1.ReadyCondition, metav1.ConditionTrue, "Ready")
+	f.Eventually(f.endpoints).Should(HaveLen(2))
+	f.staysSilent()
+	running := f.workloadObjects()
+	f.removeAsSource(f.current())
+	f.Consistently(f.workloadObjects).Should(Equal(running))
+}
+
 func (f *fixture) managementSecret(name string) *corev1.Secret {
 	f.t.Helper()
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: name}}

@@ -9,6 +9,7 @@ import (
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+	clusterctlv1 "sigs.k8s.io/cluster-api/cmd/clusterctl/api/v1alpha3"
 	"sigs.k8s.io/cluster-api/util"
 	"sigs.k8s.io/cluster-api/util/finalizers"
 	"sigs.k8s.io/cluster-api/util/patch"
@@ -68,6 +69,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	rc := &addonsv1.RegistryCache{}
 	if err := r.Client.Get(ctx, req.NamespacedName, rc); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if _, moved := rc.Annotations[clusterctlv1.DeleteForMoveAnnotation]; moved && !rc.DeletionTimestamp.IsZero() {
+		return ctrl.Result{}, nil // its caches are another management cluster's by now
 	}
 	if added, err := finalizers.EnsureFinalizer(ctx, r.Client, rc, addonsv1.RegistryCacheFinalizer); err != nil || added {
 		return ctrl.Result{}, err

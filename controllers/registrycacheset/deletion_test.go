@@ -77,6 +77,8 @@ func deletedForMove(f *fixture) {
 	change(f, set, func(s *addonsv1.RegistryCacheSet) {
 		s.Annotations = map[string]string{clusterctlv1.DeleteForMoveAnnotation: ""}
 	})
+	f.cluster("late")
+	f.cache(set, "late") // a move that goes no further leaves a set that works
 	f.delete(set)
 	f.delete(a)
 	f.stays(rc)

@@ -50,7 +50,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	if err := r.Client.Get(ctx, req.NamespacedName, set); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	if _, moved := set.Annotations[clusterctlv1.DeleteForMoveAnnotation]; moved {
+	if _, moved := set.Annotations[clusterctlv1.DeleteForMoveAnnotation]; moved && !set.DeletionTimestamp.IsZero() {
 		return ctrl.Result{}, nil // what it made is another management cluster's by now
 	}
 	if added, err := finalizers.EnsureFinalizer(ctx, r.Client, set, addonsv1.RegistryCacheSetFinalizer); err != nil || added {
