@@ -2,6 +2,7 @@ package registrycache_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -79,4 +80,21 @@ func (f *fixture) awaitRefusal() {
 		return env.Client.Status().Patch(f.t.Context(), probe.DeepCopy(), patch, client.DryRunAll)
 	}).Should(MatchError(ContainSubstring("denied")))
 	f.delete(probe)
+}
+
+// TestAnAddressThatIsNoneOfTheClustersIsReplaced is a manifest that was copied from a cluster with another Service CIDR and an IP family more.
+func TestAnAddressThatIsNoneOfTheClustersIsReplaced(t *testing.T) {
+	f := newFixture(t)
+	f.provisioned("")
+	f.createWithAddresses(`{"docker.io":"192.0.2.7","quay.io":"fd00::7","ghcr.io":"10.77.3.180"}`, "docker.io", "quay.io", "ghcr.io")
+	f.Eventually(f.endpoints).Should(Equal([]string{"https://192.0.2.7:5000", "https://[fd00::7]:5000", "https://10.77.3.180:5000"}))
+	clusters.set(f.cluster, true)
+	f.ready("docker.io", "quay.io", "ghcr.io")
+	f.eventually(addonsv1.ReadyCondition, metav1.ConditionTrue, "Ready")
+	docker, quay := f.clusterIP("docker.io"), f.clusterIP("quay.io")
+	f.Expect(f.clusterIP("ghcr.io")).To(Equal("10.77.3.180"), "what is not refused stays")
+	f.Eventually(f.endpoints).Should(Equal([]string{"https://" + docker + ":5000", "https://" + quay + ":5000", "https://10.77.3.180:5000"}))
+	f.Eventually(f.remembered).Should(Equal(fmt.Sprintf(`{"docker.io":%q,"ghcr.io":"10.77.3.180","quay.io":%q}`, docker, quay)))
+	f.Expect(f.events()).To(ContainElement("AddressRefused"))
+	f.staysSilent()
 }

@@ -34,20 +34,26 @@ func (r *Reconciler) applyWorkload(ctx context.Context, s *scope) (ctrl.Result, 
 	return result, r.writeStatus(ctx, s, before)
 }
 
-// applyCache applies the objects of one cache, with another address as often as the one it has is taken.
+// applyCache applies the objects of one cache, with another address as often as the one it has is taken or refused.
 func (r *Reconciler) applyCache(ctx context.Context, s *scope, cache addonsv1.Cache, fact *cacheFact) ctrl.Result {
 	entry := s.status(cache.Upstream)
 	if fact.err = adoptAddress(ctx, s, entry); fact.err != nil {
 		return ctrl.Result{}
 	}
 	for entry.Endpoint != "" || s.addressing.reason == addonsv1.ServiceCIDRUnknownReason {
-		again, err := r.applyObjects(ctx, s, cache, entry, fact)
-		if !addressTaken(err) {
+		later, err := r.applyObjects(ctx, s, cache, entry, fact)
+		var again bool
+		var result ctrl.Result
+		switch {
+		case addressTaken(err):
+			again, result, err = r.moveAddress(ctx, s, entry)
+		case s.droppable(entry, err):
+			again, result, err = r.dropAddress(s, entry)
+		default:
 			r.record(s, cache, fact, err)
-			return again
+			return later
 		}
-		moved, result, err := r.moveAddress(ctx, s, entry)
-		if !moved {
+		if !again {
 			fact.err = err
 			return result
 		}

@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	addonsv1 "github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
 	"github.com/capi-registry-cache/capi-registry-cache/controllers/apply"
@@ -69,4 +70,17 @@ func rejection(err error) string {
 // other mark of it than the message (https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/registry/core/service/ipallocator/interfaces.go).
 func addressTaken(err error) bool {
 	return apierrors.IsInvalid(err) && strings.Contains(err.Error(), "provided IP is already allocated")
+}
+
+// addressRefused says whether the API server refused the address of a Service for another reason: it is in none of its ranges, or of an IP
+// family that it does not have, which it says of spec.ipFamilies
+// (https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/registry/core/service/storage/alloc.go).
+func addressRefused(err error) bool {
+	var status apierrors.APIStatus
+	if !apierrors.IsInvalid(err) || addressTaken(err) || !errors.As(err, &status) || status.Status().Details == nil {
+		return false
+	}
+	return slices.ContainsFunc(status.Status().Details.Causes, func(cause metav1.StatusCause) bool {
+		return strings.HasPrefix(cause.Field, "spec.clusterIP") || strings.HasPrefix(cause.Field, "spec.ipFamilies")
+	})
 }
