@@ -308,6 +308,8 @@ func TestAManagerWithAWatchFilterLooksAtItsClustersOnly(t *testing.T) {
 	other.handWritten()
 	other.Consistently(other.condition).Should(BeEmpty())
 	other.Expect(other.events()).To(BeEmpty())
+	other.updateCluster(func(c *clusterv1.Cluster) { c.Labels = map[string]string{clusterv1.WatchLabel: "some"} })
+	other.Eventually(other.condition).Should(Equal("False HandWritten"), "it is ours from now on")
 }
 
 // TestANewManagerDoesNotTellAgain starts another manager after the first: what is in the condition was told already.

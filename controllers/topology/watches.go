@@ -63,7 +63,8 @@ func (r *Reconciler) toCluster(ctx context.Context, rc client.Object) []ctrl.Req
 func clusterChanges() predicate.Funcs {
 	return changes(func(cluster *clusterv1.Cluster) []any {
 		value, asked := variable.Of(cluster)
-		return []any{value, asked, ptr.Deref(cluster.Spec.Paused, false), annotations.HasPaused(cluster), cluster.DeletionTimestamp.IsZero(), cluster.UID}
+		return []any{value, asked, cluster.Labels[clusterv1.WatchLabel], ptr.Deref(cluster.Spec.Paused, false), annotations.HasPaused(cluster),
+			cluster.DeletionTimestamp.IsZero(), cluster.UID}
 	})
 }
 
