@@ -10,17 +10,19 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	"sigs.k8s.io/cluster-api/util/annotations"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	addonsv1 "github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
 	"github.com/capi-registry-cache/capi-registry-cache/controllers/origin"
 )
 
-// claims decides for every Cluster that the selector matches, in the order of their names. Those that are being deleted are left alone.
+// claims decides for every Cluster that the selector matches, in the order of their names. Those that are being deleted are left alone,
+// and so are those of other managers.
 func claims(s *scope) []*claim {
 	claims := []*claim{}
 	for _, name := range slices.Sorted(maps.Keys(s.clusters)) {
 		cluster := s.clusters[name]
-		if cluster.DeletionTimestamp.IsZero() && s.selector.Matches(labels.Set(cluster.Labels)) {
+		if cluster.DeletionTimestamp.IsZero() && heeded(cluster, s.watched) && s.selector.Matches(labels.Set(cluster.Labels)) {
 			claims = append(claims, decide(s, cluster))
 		}
 	}
@@ -97,6 +99,11 @@ func since(set *addonsv1.RegistryCacheSet) time.Time {
 		return noted.UTC()
 	}
 	return set.CreationTimestamp.UTC()
+}
+
+// heeded says whether a manager that looks at objects with this value of CAPI's watch label only is to look at this one.
+func heeded(obj client.Object, watched string) bool {
+	return watched == "" || obj.GetLabels()[clusterv1.WatchLabel] == watched
 }
 
 func hasVariable(cluster *clusterv1.Cluster) bool {

@@ -13,7 +13,7 @@ import (
 )
 
 // letGo takes the mark of this set off RegistryCaches that a user has made hand-written, by taking away the controller reference. They
-// stay as they are otherwise. Without the mark, no deletion of the set reaches them.
+// stay as they are otherwise. Without the mark, no deletion of the set reaches them, so this does not wait for a pause of the Cluster to end.
 func (r *Reconciler) letGo(ctx context.Context, s *scope) (ctrl.Result, error) {
 	for name, rc := range s.caches {
 		if cluster := s.clusters[name]; !marked(rc, s.set.Name) || cluster != nil && isPaused(cluster) {

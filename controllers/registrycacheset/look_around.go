@@ -45,7 +45,9 @@ func (r *Reconciler) list(ctx context.Context, s *scope) error {
 	for i := range caches.Items {
 		s.caches[caches.Items[i].Name] = &caches.Items[i]
 	}
-	s.others = slices.DeleteFunc(sets.Items, func(other addonsv1.RegistryCacheSet) bool { return other.Name == s.set.Name })
+	s.others = slices.DeleteFunc(sets.Items, func(other addonsv1.RegistryCacheSet) bool {
+		return other.Name == s.set.Name || !heeded(&other, s.watched)
+	})
 	slices.SortFunc(s.others, func(a, b addonsv1.RegistryCacheSet) int { return strings.Compare(a.Name, b.Name) })
 	return nil
 }

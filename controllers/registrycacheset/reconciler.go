@@ -63,7 +63,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	s := &scope{set: set, now: r.Clock.Now()}
+	s := &scope{set: set, watched: r.WatchFilterValue, now: r.Clock.Now()}
 	defer func() {
 		s.err = reterr
 		before := appliedMessage(set)

@@ -68,12 +68,10 @@ func (f *foreground) has(set *addonsv1.RegistryCacheSet) bool {
 	return noted
 }
 
-func (f *foreground) forget(set *addonsv1.RegistryCacheSet) { f.sets.Delete(set.UID) }
+func (f *foreground) forget(set client.Object) { f.sets.Delete(set.GetUID()) }
 
 // releaseFinalizer lets a set go whose RegistryCaches are gone.
 func (r *Reconciler) releaseFinalizer(_ context.Context, s *scope) (ctrl.Result, error) {
 	controllerutil.RemoveFinalizer(s.set, addonsv1.RegistryCacheSetFinalizer)
-	r.refusals.forgetSet(s.set.UID)
-	r.foreground.forget(s.set)
 	return ctrl.Result{}, nil
 }

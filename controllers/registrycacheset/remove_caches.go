@@ -53,15 +53,24 @@ func (r *Reconciler) unselect(ctx context.Context, s *scope, rc *addonsv1.Regist
 			return err
 		}
 		return r.remove(ctx, s, rc, "its Cluster is gone")
-	case !cluster.DeletionTimestamp.IsZero() || hasVariable(cluster):
+	case !cluster.DeletionTimestamp.IsZero():
+		return nil
+	case !heeded(cluster, s.watched):
+		s.keeps(rc, fmt.Sprintf("it keeps its RegistryCache, but not the label %s=%s of this manager", clusterv1.WatchLabel, s.watched))
+		return nil
+	case hasVariable(cluster):
+		s.keeps(rc, fmt.Sprintf("it is not selected any more and keeps its RegistryCache until that is made from the variable %s", addonsv1.ClusterVariable))
 		return nil
 	case isPaused(cluster):
-		s.leaving = append(s.leaving, verdict{rc.Name, "it is not selected any more and keeps its RegistryCache while it is paused"})
+		s.keeps(rc, "it is not selected any more and keeps its RegistryCache while it is paused")
 		return nil
 	default:
 		return r.remove(ctx, s, rc, "the Cluster is not selected any more")
 	}
 }
+
+// keeps notes why a RegistryCache of the set stays though its Cluster is not matched.
+func (s *scope) keeps(rc *addonsv1.RegistryCache, why string) { s.leaving = append(s.leaving, verdict{rc.Name, why}) }
 
 // clusterIsGone asks the API server for a Cluster that the manager does not know. It may have learned of the RegistryCache first, as when
 // both have just been moved or restored here; then it learns of the Cluster in a moment, and looks again.

@@ -12,10 +12,13 @@ import (
 // scope is one reconcile: what it is about, and the facts that phases find.
 type scope struct {
 	set *addonsv1.RegistryCacheSet
+	// watched is the value of CAPI's watch label that Clusters have to have; "": they need none.
+	watched string
 	// now is when the reconcile began.
 	now time.Time
 
-	// clusters, caches and others are what there is in the namespace: Clusters and RegistryCaches by name, and the other sets.
+	// clusters, caches and others are what there is in the namespace: Clusters and RegistryCaches by name, and the other sets
+	// of this manager.
 	clusters map[string]*clusterv1.Cluster
 	caches   map[string]*addonsv1.RegistryCache
 	others   []addonsv1.RegistryCacheSet

@@ -30,15 +30,16 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 	if r.Clock == nil {
 		r.Clock = clock.RealClock{}
 	}
+	ours := predicates.ResourceHasFilterLabel(mgr.GetScheme(), log, r.WatchFilterValue)
 	toSets := handler.EnqueueRequestsFromMapFunc(r.toSets)
 	err := capicontroller.NewControllerManagedBy(mgr, log).
 		Named(controllerName).
-		For(&addonsv1.RegistryCacheSet{}, builder.WithPredicates(predicate.NewPredicateFuncs(r.foreground.note))).
+		For(&addonsv1.RegistryCacheSet{}, builder.WithPredicates(r.comingAndGoing(), ours)).
+		// What has no watch label matters as well: a hand-written RegistryCache may stand in the way, and a Cluster may lose its label.
 		Watches(&addonsv1.RegistryCacheSet{}, toSets, changes(ofSet)).
 		Watches(&addonsv1.RegistryCache{}, toSets, changes(ofCache)).
 		Watches(&clusterv1.Cluster{}, toSets, changes(ofCluster)).
 		WithOptions(options).
-		WithEventFilter(predicates.ResourceHasFilterLabel(mgr.GetScheme(), log, r.WatchFilterValue)).
 		Complete(ctx, r)
 	if err != nil {
 		return fmt.Errorf("setting up the controller of RegistryCacheSet: %w", err)
@@ -46,7 +47,18 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 	return nil
 }
 
-// toSets maps an object to all sets of its namespace: what one set gives up is the next one's to take.
+// comingAndGoing filters nothing. It notes which sets are deleted in the foreground, and forgets those that are gone.
+func (r *Reconciler) comingAndGoing() predicate.Funcs {
+	funcs := predicate.NewPredicateFuncs(r.foreground.note)
+	funcs.DeleteFunc = func(e event.DeleteEvent) bool {
+		r.foreground.forget(e.Object)
+		r.refusals.forgetSet(e.Object.GetUID())
+		return true
+	}
+	return funcs
+}
+
+// toSets maps an object to all sets of its namespace that are this manager's: what one set gives up is the next one's to take.
 func (r *Reconciler) toSets(ctx context.Context, obj client.Object) []ctrl.Request {
 	sets := &addonsv1.RegistryCacheSetList{}
 	if err := r.Client.List(ctx, sets, client.InNamespace(obj.GetNamespace())); err != nil {
@@ -55,7 +67,9 @@ func (r *Reconciler) toSets(ctx context.Context, obj client.Object) []ctrl.Reque
 	}
 	requests := make([]ctrl.Request, 0, len(sets.Items))
 	for i := range sets.Items {
-		requests = append(requests, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(&sets.Items[i])})
+		if heeded(&sets.Items[i], r.WatchFilterValue) {
+			requests = append(requests, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(&sets.Items[i])})
+		}
 	}
 	return requests
 }
@@ -71,7 +85,7 @@ func changes[T client.Object](relevant func(T) [5]any) predicate.Funcs {
 
 // ofSet is what other sets need to know of a set.
 func ofSet(set *addonsv1.RegistryCacheSet) [5]any {
-	return [5]any{set.Spec.ClusterSelector, set.DeletionTimestamp.IsZero(), since(set).Unix()}
+	return [5]any{set.Spec.ClusterSelector, set.DeletionTimestamp.IsZero(), since(set).Unix(), set.Labels[clusterv1.WatchLabel]}
 }
 
 // ofCache is what sets need to know of a RegistryCache.
