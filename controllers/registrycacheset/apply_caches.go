@@ -9,6 +9,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kerrors "k8s.io/apimachinery/pkg/util/errors"
+	"sigs.k8s.io/cluster-api/util"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -31,11 +32,12 @@ func (r *Reconciler) applyCaches(ctx context.Context, s *scope) (ctrl.Result, er
 			r.refusals.forget(client.ObjectKeyFromObject(want))
 			continue
 		}
-		err := r.write(ctx, s, c, want)
+		next, err := r.write(ctx, s, c, want)
+		result = util.LowestNonZeroResult(result, next)
 		switch {
 		case apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err):
 			c.outcome, c.why = addonsv1.WaitingReason, "its RegistryCache was changed at the same time by somebody else"
-			result.RequeueAfter = lookAgain
+			result = ctrl.Result{RequeueAfter: lookAgain}
 		case err != nil:
 			c.outcome, c.why = addonsv1.InternalErrorReason, "please check the log of the manager"
 			errs = append(errs, fmt.Errorf("cluster %s: %w", c.cluster.Name, err))
@@ -45,28 +47,28 @@ func (r *Reconciler) applyCaches(ctx context.Context, s *scope) (ctrl.Result, er
 }
 
 // write sends one RegistryCache, unless the API server refused the same before. A refusal is the user's to mend, and what is there runs
-// on (I5).
-func (r *Reconciler) write(ctx context.Context, s *scope, c *claim, want *addonsv1.RegistryCache) error {
+// on (I5); it is sent again after a while.
+func (r *Reconciler) write(ctx context.Context, s *scope, c *claim, want *addonsv1.RegistryCache) (ctrl.Result, error) {
 	what := attempt(s, c)
-	if message, ok := r.refusals.remembered(what, s.now); ok {
+	if message, holds := r.refusals.remembered(what, s.now); holds > 0 {
 		c.outcome, c.why = addonsv1.RejectedReason, message
-		return nil
+		return ctrl.Result{RequeueAfter: holds}, nil
 	}
 	err := r.send(ctx, c.cache, want)
 	if refused(err) {
 		c.outcome, c.why = addonsv1.RejectedReason, refusalMessage(err)
 		if r.refusals.remember(what, c.why, s.now) {
-			r.event(s, corev1.EventTypeWarning, addonsv1.RejectedReason, "Apply", "The RegistryCache of Cluster %s is not accepted: %s", want.Name, c.why)
+			r.event(s, c.cluster, corev1.EventTypeWarning, addonsv1.RejectedReason, "Apply", "The RegistryCache of Cluster %s is not accepted: %s", want.Name, c.why)
 		}
-		return nil
+		return ctrl.Result{RequeueAfter: retryAfter}, nil
 	}
 	if err != nil {
-		return err
+		return ctrl.Result{}, err
 	}
 	r.refusals.forget(client.ObjectKeyFromObject(want))
 	r.tellWritten(s, c, want)
 	c.cache = want
-	return nil
+	return ctrl.Result{}, nil
 }
 
 // send creates or changes a RegistryCache, if it still is the one that was looked at.
@@ -80,11 +82,11 @@ func (r *Reconciler) send(ctx context.Context, before, want *addonsv1.RegistryCa
 func (r *Reconciler) tellWritten(s *scope, c *claim, want *addonsv1.RegistryCache) {
 	switch {
 	case c.cache == nil:
-		r.event(s, corev1.EventTypeNormal, "Created", "Apply", "Cluster %s has got a RegistryCache", want.Name)
+		r.event(s, want, corev1.EventTypeNormal, "Created", "Apply", "Cluster %s has got a RegistryCache", want.Name)
 	case !metav1.IsControlledBy(c.cache, s.set):
-		r.event(s, corev1.EventTypeNormal, "TakenOver", "Apply", "The RegistryCache of Cluster %s was taken over from %s", want.Name, metav1.GetControllerOf(c.cache).Name)
+		r.event(s, want, corev1.EventTypeNormal, "TakenOver", "Apply", "The RegistryCache of Cluster %s was taken over from %s", want.Name, metav1.GetControllerOf(c.cache).Name)
 	case want.Generation != c.cache.Generation:
-		r.event(s, corev1.EventTypeNormal, "Updated", "Apply", "The RegistryCache of Cluster %s follows the template", want.Name)
+		r.event(s, want, corev1.EventTypeNormal, "Updated", "Apply", "The RegistryCache of Cluster %s follows the template", want.Name)
 	}
 }
 

@@ -77,6 +77,11 @@ func pausedCluster(f *fixture) {
 	change(f, a, func(c *clusterv1.Cluster) { c.Annotations = nil })
 	f.gone("a")
 	f.eventually(set, addonsv1.AppliedCondition, metav1.ConditionTrue, addonsv1.AppliedReason)
+
+	change(f, b, func(c *clusterv1.Cluster) { c.Spec.Paused = ptr.To(true) })
+	rc = f.cache(set, "b")
+	change(f, rc, func(rc *addonsv1.RegistryCache) { rc.OwnerReferences = nil })
+	f.Eventually(func() map[string]string { _ = f.get(rc)(); return rc.Labels }).ShouldNot(HaveKey(addonsv1.SetLabel), "its user need not wait")
 }
 
 func pausedSet(f *fixture) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -15,8 +14,9 @@ import (
 // letGo takes the mark of this set off RegistryCaches that a user has made hand-written, by taking away the controller reference. They
 // stay as they are otherwise. Without the mark, no deletion of the set reaches them, so this does not wait for a pause of the Cluster to end.
 func (r *Reconciler) letGo(ctx context.Context, s *scope) (ctrl.Result, error) {
+	var errs []error
 	for name, rc := range s.caches {
-		if cluster := s.clusters[name]; !marked(rc, s.set.Name) || cluster != nil && isPaused(cluster) {
+		if !marked(rc, s.set.Name) {
 			continue
 		}
 		// When the set is being deleted it may be the garbage collector that took the reference away, before we have heard of it.
@@ -24,15 +24,11 @@ func (r *Reconciler) letGo(ctx context.Context, s *scope) (ctrl.Result, error) {
 		if err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(s.set), current); err != nil || !current.DeletionTimestamp.IsZero() {
 			return ctrl.Result{}, client.IgnoreNotFound(err)
 		}
-		err := r.unmark(ctx, rc)
-		if apierrors.IsConflict(err) {
-			return ctrl.Result{RequeueAfter: lookAgain}, nil
-		}
-		if client.IgnoreNotFound(err) != nil {
-			return ctrl.Result{}, fmt.Errorf("letting go of the RegistryCache of Cluster %s: %w", name, err)
+		if err := client.IgnoreNotFound(r.unmark(ctx, rc)); err != nil {
+			errs = append(errs, fmt.Errorf("letting go of the RegistryCache of Cluster %s: %w", name, err))
 		}
 	}
-	return ctrl.Result{}, nil
+	return again(errs)
 }
 
 func (r *Reconciler) unmark(ctx context.Context, before *addonsv1.RegistryCache) error {

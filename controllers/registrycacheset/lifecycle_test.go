@@ -108,7 +108,8 @@ func manyClusters(f *fixture) {
 	}
 	f.Expect(created).To(Equal(clusters))
 	f.Expect(others).To(BeNumerically("<=", 10), "the finalizer, the age and the status of the set: %v", writes.in(f.namespace)[clusters:])
-	f.told(set, "Created", "has got a RegistryCache")
+	f.told(set, "Created", "Cluster c0 has got a RegistryCache")
+	f.told(set, "Created", "Cluster c99 has got a RegistryCache")
 }
 
 func clusterDeletion(f *fixture) {

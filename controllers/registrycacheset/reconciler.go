@@ -77,7 +77,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	if s.deleting() {
 		return run(ctx, s, r.lookAround, r.removeAll, r.releaseFinalizer)
 	}
-	return run(ctx, s, r.rememberAge, r.lookAround, r.applyCaches, r.removeCaches, r.letGo)
+	return run(ctx, s, r.rememberAge, r.lookAround, each(r.applyCaches, r.removeCaches, r.letGo))
 }
 
 // run runs phases in order until one fails or says that the rest has nothing to do. The earliest requeue counts.
@@ -94,6 +94,19 @@ func run(ctx context.Context, s *scope, phases ...phase) (ctrl.Result, error) {
 		}
 	}
 	return result, nil
+}
+
+// each is a phase of phases that do not need each other: one that fails keeps no other from running.
+func each(phases ...phase) phase {
+	return func(ctx context.Context, s *scope) (ctrl.Result, error) {
+		var errs []error
+		result := ctrl.Result{}
+		for _, phase := range phases {
+			next, err := phase(ctx, s)
+			result, errs = util.LowestNonZeroResult(result, next), append(errs, err)
+		}
+		return result, kerrors.NewAggregate(errs)
+	}
 }
 
 // rememberAge writes down since when the set exists: clusterctl move and backups keep annotations, and give objects a new creation time.

@@ -49,12 +49,15 @@ type refusal struct {
 
 func newRefusals() *refusals { return &refusals{known: map[client.ObjectKey]refusal{}} }
 
-// remembered returns the answer to the same try, if it was made not long ago.
-func (r *refusals) remembered(t try, now time.Time) (message string, ok bool) {
+// remembered returns the answer to the same try, if it was made not long ago, and how long it holds from now on.
+func (r *refusals) remembered(t try, now time.Time) (message string, holds time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	known, ok := r.known[t.key]
-	return known.message, ok && known.try == t && now.Sub(known.at) < retryAfter
+	if !ok || known.try != t {
+		return "", 0
+	}
+	return known.message, max(known.at.Add(retryAfter).Sub(now), 0)
 }
 
 // remember notes an answer, and says whether it is a new one.
@@ -83,7 +86,10 @@ func (r *refusals) forgetSet(set types.UID) {
 func refusalMessage(err error) string {
 	message := err.Error()
 	var status apierrors.APIStatus
-	if apierrors.IsInvalid(err) && errors.As(err, &status) && status.Status().Details != nil {
+	if errors.As(err, &status) {
+		message = status.Status().Message // without the words that say what was tried
+	}
+	if apierrors.IsInvalid(err) && status != nil && status.Status().Details != nil {
 		var causes []string
 		for _, cause := range status.Status().Details.Causes {
 			causes = append(causes, strings.TrimSpace(cause.Field+": "+cause.Message))
@@ -91,8 +97,5 @@ func refusalMessage(err error) string {
 		slices.Sort(causes) // the API server has no order
 		message = strings.Join(causes, "; ")
 	}
-	if len(message) > longestMessage {
-		message = strings.ToValidUTF8(message[:longestMessage], "") + " …"
-	}
-	return message
+	return cut(message, longestMessage)
 }

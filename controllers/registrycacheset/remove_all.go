@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -20,6 +21,7 @@ func (r *Reconciler) removeAll(ctx context.Context, s *scope) (ctrl.Result, erro
 	if controllerutil.ContainsFinalizer(s.set, metav1.FinalizerOrphanDependents) {
 		return ctrl.Result{}, nil
 	}
+	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(s.caches)) {
 		rc, cluster := s.caches[name], s.clusters[name]
 		if !r.made(s, rc) {
@@ -29,15 +31,16 @@ func (r *Reconciler) removeAll(ctx context.Context, s *scope) (ctrl.Result, erro
 		if cluster != nil && isPaused(cluster) {
 			why = "the Cluster is paused"
 		} else if rc.DeletionTimestamp.IsZero() {
-			if err := r.remove(ctx, s, rc, "the set is removed"); err != nil {
-				s.done = true
-				return again(err)
+			err := r.remove(ctx, s, rc, "the set is removed")
+			if err != nil && !apierrors.IsConflict(err) {
+				why = notRemoved(err)
 			}
+			errs = append(errs, err)
 		}
-		s.leaving = append(s.leaving, verdict{name, why})
+		s.keeps(rc, why)
 	}
 	s.done = len(s.leaving) > 0
-	return ctrl.Result{}, nil
+	return again(errs)
 }
 
 // made says whether a RegistryCache is of this set, which is being deleted. With `kubectl delete --cascade=foreground` the garbage

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kerrors "k8s.io/apimachinery/pkg/util/errors"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -23,24 +24,37 @@ func (r *Reconciler) removeCaches(ctx context.Context, s *scope) (ctrl.Result, e
 	for _, c := range s.claims {
 		matched[c.cluster.Name] = true
 	}
+	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(s.caches)) {
 		rc := s.caches[name]
 		if matched[name] || !metav1.IsControlledBy(rc, s.set) || !rc.DeletionTimestamp.IsZero() {
 			continue
 		}
-		if err := r.unselect(ctx, s, rc); err != nil {
-			return again(err)
+		err := r.unselect(ctx, s, rc)
+		if err != nil && !apierrors.IsConflict(err) {
+			s.keeps(rc, notRemoved(err))
 		}
+		errs = append(errs, err)
 	}
-	return ctrl.Result{}, nil
+	return again(errs)
 }
 
-// again looks again soon at a RegistryCache that has changed since it was looked at; any other error stays one.
-func again(err error) (ctrl.Result, error) {
-	if apierrors.IsConflict(err) {
-		return ctrl.Result{RequeueAfter: lookAgain}, nil
+// again looks again soon at RegistryCaches that have changed since they were looked at; any other error stays one.
+func again(errs []error) (ctrl.Result, error) {
+	result := ctrl.Result{}
+	if slices.ContainsFunc(errs, apierrors.IsConflict) {
+		result.RequeueAfter = lookAgain
 	}
-	return ctrl.Result{}, err
+	return result, kerrors.NewAggregate(slices.DeleteFunc(errs, apierrors.IsConflict))
+}
+
+// notRemoved says of a Cluster why its RegistryCache is still there.
+func notRemoved(err error) string {
+	why := "please check the log of the manager"
+	if refused(err) {
+		why = refusalMessage(err)
+	}
+	return "its RegistryCache cannot be removed: " + why
 }
 
 // unselect takes its RegistryCache from a Cluster, unless that has to wait, or is for somebody else to decide.
@@ -70,7 +84,9 @@ func (r *Reconciler) unselect(ctx context.Context, s *scope, rc *addonsv1.Regist
 }
 
 // keeps notes why a RegistryCache of the set stays though its Cluster is not matched.
-func (s *scope) keeps(rc *addonsv1.RegistryCache, why string) { s.leaving = append(s.leaving, verdict{rc.Name, why}) }
+func (s *scope) keeps(rc *addonsv1.RegistryCache, why string) {
+	s.leaving = append(s.leaving, verdict{rc.Name, why})
+}
 
 // clusterIsGone asks the API server for a Cluster that the manager does not know. It may have learned of the RegistryCache first, as when
 // both have just been moved or restored here; then it learns of the Cluster in a moment, and looks again.
@@ -92,6 +108,6 @@ func (r *Reconciler) remove(ctx context.Context, s *scope, rc *addonsv1.Registry
 	if err != nil {
 		return fmt.Errorf("removing the RegistryCache of Cluster %s: %w", rc.Name, err)
 	}
-	r.event(s, corev1.EventTypeNormal, "Removed", "Remove", "The RegistryCache of Cluster %s is removed, as %s", rc.Name, why)
+	r.event(s, rc, corev1.EventTypeNormal, "Removed", "Remove", "The RegistryCache of Cluster %s is removed, as %s", rc.Name, why)
 	return nil
 }

@@ -63,7 +63,7 @@ func applied(s *scope) metav1.Condition {
 	}
 	switch {
 	case len(all) > 0:
-		return metav1.Condition{Status: metav1.ConditionFalse, Reason: reason, Message: list(fmt.Sprintf("Not as the template says: %d of %d Clusters", len(all), len(s.claims)), all)}
+		return metav1.Condition{Status: metav1.ConditionFalse, Reason: reason, Message: list(fmt.Sprintf("Not as the template says: %d of %d Clusters", len(all), len(s.claims)+len(s.leaving)), all)}
 	case s.err != nil:
 		return internalError()
 	default:

@@ -138,8 +138,8 @@ func TestARefusalIsRememberedForTheSameTryAndNotForEver(t *testing.T) {
 	refusals, key := newRefusals(), client.ObjectKey{Namespace: "n", Name: "a"}
 	first := try{key: key, set: "1", cache: "2", setGeneration: 1, cacheChange: 1}
 	g.Expect(refusals.remember(first, "no", now)).To(BeTrue())
-	message, ok := refusals.remembered(first, now.Add(retryAfter-1))
-	g.Expect([]any{message, ok}).To(Equal([]any{"no", true}))
+	message, holds := refusals.remembered(first, now.Add(retryAfter-1))
+	g.Expect([]any{message, holds}).To(Equal([]any{"no", time.Duration(1)}))
 	for name, other := range map[string]try{
 		"another template":      {key, "1", "2", 2, 1},
 		"a changed cache":       {key, "1", "2", 1, 2},
@@ -148,14 +148,14 @@ func TestARefusalIsRememberedForTheSameTryAndNotForEver(t *testing.T) {
 		"a cache that is gone":  {key: key, set: "1", setGeneration: 1},
 		"that of other Cluster": {client.ObjectKey{Namespace: "n", Name: "b"}, "1", "2", 1, 1},
 	} {
-		_, ok := refusals.remembered(other, now)
-		g.Expect(ok).To(BeFalse(), name)
+		_, holds := refusals.remembered(other, now)
+		g.Expect(holds).To(BeZero(), name)
 	}
-	_, ok = refusals.remembered(first, now.Add(retryAfter))
-	g.Expect(ok).To(BeFalse(), "it is tried again")
+	_, holds = refusals.remembered(first, now.Add(retryAfter))
+	g.Expect(holds).To(BeZero(), "it is tried again")
 	g.Expect(refusals.remember(first, "no", now.Add(retryAfter))).To(BeFalse(), "no second Event")
 	g.Expect(refusals.remember(first, "still no", now)).To(BeTrue())
 	refusals.forgetSet(types.UID("1"))
-	_, ok = refusals.remembered(first, now)
-	g.Expect(ok).To(BeFalse())
+	_, holds = refusals.remembered(first, now)
+	g.Expect(holds).To(BeZero())
 }
