@@ -14,8 +14,12 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// told is how many errors a message holds; those that are left out are counted.
-const told = 4
+const (
+	// told is how many errors a message holds; those that are left out are counted.
+	told = 4
+	// longest is how much they say, in bytes: a value that is quoted may be as long as a Cluster can be, and a condition holds 32768.
+	longest = 4096
+)
 
 // Message puts what is wrong with a value into one line, the same as long as it is wrong in the same way.
 func Message(errs field.ErrorList) string {
@@ -61,7 +65,16 @@ func join(lines []string) string {
 		more = fmt.Sprintf("; and %d more", len(lines)-told)
 		lines = lines[:told]
 	}
-	return strings.Join(lines, "; ") + more
+	return cut(strings.Join(lines, "; "), longest-len(more)) + more
+}
+
+// cut returns as much of a message as there is room for, in bytes, and shows that there was more.
+func cut(message string, room int) string {
+	const rest = " …"
+	if len(message) <= room {
+		return message
+	}
+	return strings.ToValidUTF8(message[:room-len(rest)], "") + rest
 }
 
 // ofTheWhole is 1 for a line that names no field.

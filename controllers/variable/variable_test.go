@@ -3,7 +3,9 @@ package variable_test
 import (
 	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
+	"unicode/utf8"
 
 	. "github.com/onsi/gomega"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -83,6 +85,23 @@ func TestABadValueIsToldByFieldAndValue(t *testing.T) {
 			spec, errs := parse(t, test.value)
 			NewWithT(t).Expect(variable.Message(errs)).To(Equal(test.want))
 			NewWithT(t).Expect(spec).To(BeNil())
+		})
+	}
+}
+
+// A condition takes 32768 bytes.
+func TestAMessageIsBoundedAndCountsWhatItLeavesOut(t *testing.T) {
+	for name, text := range map[string]string{"one byte each": "a", "two bytes each": "ä", "two bytes each, one off": "xä"} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			var errs field.ErrorList
+			for range 6 {
+				errs = append(errs, field.Invalid(field.NewPath("f"), strings.Repeat(text, 3000), "is long"))
+			}
+			message := variable.Message(errs)
+			g.Expect(len(message)).To(And(BeNumerically("<=", 4096), BeNumerically(">", 4090)))
+			g.Expect(utf8.ValidString(message)).To(BeTrue())
+			g.Expect(message).To(HaveSuffix(" …; and 2 more"))
 		})
 	}
 }
