@@ -22,6 +22,9 @@ import (
 // refusedInterval is when the API server is asked again what it did not accept: quotas and policies change, and tell nobody.
 const refusedInterval = 10 * time.Minute
 
+// lookAgain is how soon a Cluster is looked at again whose RegistryCache was not as the manager knew it.
+const lookAgain = time.Second
+
 // Reconciler makes RegistryCaches from the variables of Clusters.
 type Reconciler struct {
 	// Client is the client of the management cluster.
@@ -71,6 +74,9 @@ func run(ctx context.Context, s *scope, phases ...phase) error {
 }
 
 func askAgain(s *scope) ctrl.Result {
+	if s.outdated {
+		return ctrl.Result{RequeueAfter: lookAgain}
+	}
 	if s.refusal != nil && s.refusal.reason == addonsv1.VariableRejectedReason {
 		return ctrl.Result{RequeueAfter: refusedInterval}
 	}

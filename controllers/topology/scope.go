@@ -19,6 +19,10 @@ type scope struct {
 	wanted *addonsv1.RegistryCacheSpec
 	// refusal is why the variable is not applied; nil: it is.
 	refusal *refusal
+	// created: the RegistryCache was made just now. The manager does not know it yet, and is woken when it does.
+	created bool
+	// outdated: the RegistryCache is another than the manager knew, so that it has to look again.
+	outdated bool
 	// done: no later phase has anything to do.
 	done bool
 }

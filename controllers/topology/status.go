@@ -19,10 +19,14 @@ import (
 // longestNote is what an Event may hold, in bytes.
 const longestNote = 1024
 
-// setStatus tells what became of the variable: in the condition, if there is a RegistryCache that stays, and in an Event.
+// setStatus tells what became of the variable: in the condition, if there is a RegistryCache that stays, and in an Event. It says nothing
+// before the manager knows what there is.
 func (r *Reconciler) setStatus(ctx context.Context, s *scope) error {
+	if s.outdated {
+		return nil
+	}
 	r.tellRefusal(s)
-	if s.cache == nil {
+	if s.cache == nil || s.created {
 		return nil
 	}
 	helper, err := patch.NewHelper(s.cache, r.Client)

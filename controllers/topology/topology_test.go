@@ -146,6 +146,8 @@ func ofSet(cluster *clusterv1.Cluster) func(rc *addonsv1.RegistryCache) {
 			{APIVersion: addonsv1.GroupVersion.String(), Kind: "RegistryCacheSet", Name: "all", UID: "1", Controller: ptr.To(true), BlockOwnerDeletion: ptr.To(true)},
 			{APIVersion: clusterv1.GroupVersion.String(), Kind: "Cluster", Name: cluster.Name, UID: cluster.UID},
 		}
+		rc.Labels = map[string]string{addonsv1.SetLabel: "all", "tier": "one"}
+		rc.Annotations = map[string]string{addonsv1.SetMetadataAnnotation: `{"labels":["tier"]}`}
 		rc.Finalizers = []string{addonsv1.RegistryCacheFinalizer}
 		rc.Spec.Mirrors = []addonsv1.Mirror{{Upstream: "ghcr.io", Hosts: []addonsv1.MirrorHost{{Host: "https://m.test"}}}}
 	}
@@ -165,6 +167,8 @@ func takesOver(f *fixture) {
 	f.Expect(metav1.IsControlledBy(after, f.cluster)).To(BeTrue())
 	f.Expect(f.upstreams()).To(Equal([]string{"docker.io"}))
 	f.Expect(after.Spec.Mirrors).To(BeEmpty())
+	f.Expect(after.Labels).To(Equal(map[string]string{"tier": "one"}), "the mark of the set is gone")
+	f.Expect(after.Annotations).To(BeEmpty())
 	f.Eventually(f.events).Should(ConsistOf(HavePrefix("RegistryCacheTakenOver: The RegistryCache of RegistryCacheSet all is made from")))
 	f.staysSilent()
 	f.set("")

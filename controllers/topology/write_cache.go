@@ -33,7 +33,7 @@ func (r *Reconciler) writeCache(ctx context.Context, s *scope) error {
 	}
 	before, taken := s.cache, origin.Of(s.cache) != origin.Variable
 	err := r.Client.Patch(ctx, after, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
-	if refused(s, err) {
+	if refused(s, err) || outdated(s, err) {
 		return nil
 	}
 	if err != nil {
@@ -56,13 +56,13 @@ func (r *Reconciler) createCache(ctx context.Context, s *scope) error {
 		return err
 	}
 	err := r.Client.Create(ctx, rc)
-	if refused(s, err) {
+	if refused(s, err) || outdated(s, err) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("creating the RegistryCache: %w", err)
 	}
-	s.cache = rc
+	s.cache, s.created = rc, true
 	r.event(s, corev1.EventTypeNormal, "RegistryCacheCreated", "The RegistryCache was made from the variable %s", addonsv1.ClusterVariable)
 	return nil
 }
@@ -80,6 +80,8 @@ func (r *Reconciler) shape(s *scope, rc *addonsv1.RegistryCache) error {
 	}
 	// The controller is a RegistryCacheSet, or a Cluster of this name that there was before.
 	rc.OwnerReferences = slices.DeleteFunc(rc.OwnerReferences, func(o metav1.OwnerReference) bool { return ptr.Deref(o.Controller, false) })
+	delete(rc.Labels, addonsv1.SetLabel)
+	delete(rc.Annotations, addonsv1.SetMetadataAnnotation)
 	// A Cluster that is deleted in the foreground does not wait for its caches (I8).
 	err := controllerutil.SetControllerReference(s.cluster, rc, r.Client.Scheme(), controllerutil.WithBlockOwnerDeletion(false))
 	if err != nil {
@@ -97,6 +99,12 @@ func refused(s *scope, err error) bool {
 	return true
 }
 
+// outdated records that somebody was faster: the RegistryCache has changed, has come or has gone since it was looked at.
+func outdated(s *scope, err error) bool {
+	s.outdated = apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
+	return s.outdated
+}
+
 // removeCache deletes the RegistryCache of a variable that is gone. One of anybody else stays.
 func (r *Reconciler) removeCache(ctx context.Context, s *scope) error {
 	if s.cache == nil || origin.Of(s.cache) != origin.Variable {
@@ -104,8 +112,12 @@ func (r *Reconciler) removeCache(ctx context.Context, s *scope) error {
 	}
 	// Somebody may take it into their own hands at this moment.
 	unchanged := client.Preconditions{UID: &s.cache.UID, ResourceVersion: &s.cache.ResourceVersion}
-	if err := r.Client.Delete(ctx, s.cache, unchanged); err != nil {
-		return client.IgnoreNotFound(err)
+	err := r.Client.Delete(ctx, s.cache, unchanged)
+	if outdated(s, err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("removing the RegistryCache: %w", err)
 	}
 	r.event(s, corev1.EventTypeNormal, "RegistryCacheDeleted", "The RegistryCache goes, as the Cluster has no variable %s any more", addonsv1.ClusterVariable)
 	s.cache = nil
