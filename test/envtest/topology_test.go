@@ -9,6 +9,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 	"sigs.k8s.io/cluster-api/util/conditions"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
@@ -73,4 +75,59 @@ func status(rc *v1alpha1.RegistryCache, condition string) string {
 		return ""
 	}
 	return string(c.Status) + " " + c.Reason
+}
+
+// TestASetAndTheVariableHandARegistryCacheToEachOther runs the whole manager: what is in place goes on in the hands of the variable (I2),
+// and the set makes it anew when the variable has gone.
+func TestASetAndTheVariableHandARegistryCacheToEachOther(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	g.SetDefaultEventuallyTimeout(timeout)
+	namespace := env.CreateNamespace(t)
+	mgr := env.NewManager(t, env.WithoutWebhook, func(o *ctrl.Options) { // other tests of this time have no manager
+		o.Cache.DefaultNamespaces = map[string]cache.Config{namespace: {}}
+	})
+	g.Expect(controllers.SetupWithManager(t.Context(), mgr, controllers.Options{WatchNamespace: namespace})).To(Succeed())
+	env.Start(t, mgr, true)
+	cluster := env.CreateCluster(t, namespace, "c1", func(c *clusterv1.Cluster) {
+		c.Spec.ClusterNetwork.Services.CIDRBlocks = []string{"10.0.0.0/24"}
+		c.Spec.Topology = clusterv1.Topology{ClassRef: clusterv1.ClusterClassRef{Name: "class"}, Version: envtest.KubernetesVersion}
+	})
+	set := &v1alpha1.RegistryCacheSet{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "all"}}
+	set.Spec.Template.Spec.Caches = []v1alpha1.Cache{{Upstream: "docker.io"}}
+	g.Expect(env.Client.Create(t.Context(), set)).To(Succeed())
+	rc := &v1alpha1.RegistryCache{}
+	keptBy := func(keeper client.Object, upstreams ...string) {
+		t.Helper()
+		g.Eventually(func(g Gomega) {
+			g.Expect(env.Client.Get(t.Context(), key(cluster), rc)).To(Succeed())
+			g.Expect(metav1.IsControlledBy(rc, keeper)).To(BeTrue(), "%v", rc.OwnerReferences)
+			var endpoints []string
+			for _, c := range rc.Status.Caches {
+				endpoints = append(endpoints, c.Upstream+" "+c.Endpoint)
+			}
+			g.Expect(endpoints).To(HaveExactElements(upstreams))
+			g.Expect(rc.DeletionTimestamp).To(BeNil())
+		}).Should(Succeed())
+	}
+	setVariables := func(variables []clusterv1.ClusterVariable) {
+		t.Helper()
+		g.Expect(env.Client.Get(t.Context(), key(cluster), cluster)).To(Succeed())
+		before := cluster.DeepCopy()
+		cluster.Spec.Topology.Variables = variables
+		g.Expect(env.Client.Patch(t.Context(), cluster, client.MergeFrom(before))).To(Succeed())
+	}
+	keptBy(set, "docker.io https://10.0.0.16:5000")
+	first := rc.UID
+
+	setVariables(registryCacheVariable(`{"caches":[{"upstream":"docker.io"},{"upstream":"quay.io"}]}`))
+	keptBy(cluster, "docker.io https://10.0.0.16:5000", "quay.io https://10.0.0.15:5000")
+	g.Expect(rc.UID).To(Equal(first))
+	g.Expect(rc.OwnerReferences).To(HaveLen(1))
+	g.Expect(rc.Labels).NotTo(HaveKey(v1alpha1.SetLabel))
+
+	setVariables(nil)
+	keptBy(set, "docker.io https://10.0.0.16:5000")
+	g.Expect(rc.UID).NotTo(Equal(first))
+	g.Eventually(func() string { return status(rc, v1alpha1.VariableAppliedCondition) }).Should(BeEmpty())
 }
