@@ -43,11 +43,11 @@ var _ = Describe("A RegistryCacheSet", Label("slow"), Ordered, ContinueOnFailure
 			Expect(w.cluster.Create(ctx)).To(Succeed())
 			w.labelled(ctx, true)
 		}
-		Expect(env.Client.Create(ctx, setFor(first))).To(Succeed())
 		for _, w := range []*world{first, second} {
 			Expect(w.cluster.WaitInitialized(ctx)).To(Succeed())
 			Expect(w.cluster.WaitReady(ctx)).To(Succeed())
 		}
+		Expect(env.Client.Create(ctx, setFor(first))).To(Succeed())
 		var err error
 		machines, err = first.machines(ctx)
 		Expect(err).NotTo(HaveOccurred())
@@ -75,6 +75,7 @@ var _ = Describe("A RegistryCacheSet", Label("slow"), Ordered, ContinueOnFailure
 		}
 		Expect(second.registryCache(ctx)).To(And(HaveField("UID", before.UID), HaveField("Generation", before.Generation), HaveField("DeletionTimestamp", BeNil())))
 		Expect(second.configured(ctx, second.nodes(ctx), second.one)).To(HaveLen(1))
+		Expect(first.set(ctx).Status.MatchedClusters).To(HaveValue(Equal(int32(1))))
 		first.eventuallySet(ctx, v1alpha1.ReadyCondition, metav1.ConditionTrue, "")
 	}, NodeTimeout(8*time.Minute))
 
@@ -107,7 +108,7 @@ var _ = Describe("A RegistryCacheSet", Label("slow"), Ordered, ContinueOnFailure
 			return apierrors.IsNotFound(env.Client.Get(ctx, client.ObjectKeyFromObject(set), set))
 		}).WithTimeout(4 * time.Minute).Should(BeTrue())
 		for _, w := range []*world{first, second} {
-			Expect(apierrors.IsNotFound(env.Client.Get(ctx, w.key(), &v1alpha1.RegistryCache{}))).To(BeTrue())
+			Expect(apierrors.IsNotFound(env.Client.Get(ctx, w.key(), &v1alpha1.RegistryCache{}))).To(BeTrue(), w.cluster.Name)
 			Eventually(ctx, func() ([]string, error) { return managed(ctx, w.cluster) }).WithTimeout(2 * time.Minute).Should(BeEmpty())
 		}
 	}, NodeTimeout(8*time.Minute))
