@@ -87,11 +87,10 @@ var _ = Describe("clusterctl", Label("slow"), Ordered, func() {
 		m.target.Adopt(m.cluster)
 		m.eventuallyReady(ctx, m.target)
 
-		pulls := loop()
-		AddReportEntry("pulls", distribution(pulls, direct))
-		for _, p := range pulls {
+		m.pulls, m.direct = loop(), direct
+		AddReportEntry("pulls", distribution(m.pulls, direct))
+		for _, p := range m.pulls {
 			Expect(p.Error).To(BeEmpty(), p.At.Format(time.TimeOnly))
-			Expect(p.Seconds).To(BeNumerically("<=", direct+tolerance.Seconds()), p.At.Format(time.TimeOnly))
 		}
 		Expect(blobs(ctx, m.plain, began, image.Repository)).To(BeEmpty(), "the cache served all of it")
 
@@ -135,6 +134,13 @@ var _ = Describe("clusterctl", Label("slow"), Ordered, func() {
 		Expect(m.cluster.Delete(ctx)).To(Succeed(), "Clusters live on without the add-on, and can be deleted")
 	}, NodeTimeout(15*time.Minute))
 
+	// The last, as it depends on the machine: three control planes run beside the pulls.
+	It("let no pull wait while the cluster moved (I3)", func() {
+		for _, p := range m.pulls {
+			Expect(p.Seconds).To(BeNumerically("<=", m.direct+tolerance.Seconds()), p.At.Format(time.TimeOnly))
+		}
+	})
+
 	JustAfterEach(func() { m.collect() })
 })
 
@@ -147,6 +153,9 @@ type moved struct {
 	plain, other *stack.Upstream
 	guarded      *stack.Guarded
 	password     string
+	// pulls are those while the cluster moved; direct is the slowest from the upstream itself before.
+	pulls  []stack.PullResult
+	direct float64
 	// workloadImage is the image of the caches after the upgrade.
 	workloadImage string
 }
