@@ -89,7 +89,7 @@ var _ = Describe("A cluster whose caches use their options", Label("slow"), Orde
 		drained, other := pods[0].Spec.NodeName, pods[1]
 		looping := w.startPullLoops(ctx, w.nodes(ctx), image.Ref(), 45*time.Second)
 		w.cordon(ctx, drained, true)
-		DeferCleanup(func(ctx context.Context) { w.cordon(ctx, drained, false) }, NodeTimeout(time.Minute))
+		defer w.cordon(context.WithoutCancel(ctx), drained, false) // DeferCleanup of a last spec comes when the cluster is gone
 		w.evictAll(ctx, drained)
 		Eventually(ctx, func() ([]string, error) { return w.staying(ctx, drained, w.one) }).WithTimeout(time.Minute).Should(BeEmpty())
 		Expect(apierrors.IsTooManyRequests(w.evict(ctx, other))).To(BeTrue(), "the PodDisruptionBudget keeps the last replica")
