@@ -26,17 +26,7 @@ const (
 
 var env *envtest.Environment
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	var err error
-	if env, err = envtest.New(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer func() { _ = env.Stop() }()
-	return m.Run()
-}
+func TestMain(m *testing.M) { os.Exit(envtest.Run(m, &env)) }
 
 // TestACacheRunsInAClusterThatCAPIsClusterCacheConnects is the whole manager with the API server as its own workload cluster.
 func TestACacheRunsInAClusterThatCAPIsClusterCacheConnects(t *testing.T) {

@@ -39,17 +39,11 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
 	// All of them at once, as they wait and compute little. What is said on the command line comes first.
-	err := flag.Set("test.parallel", "32")
-	if err != nil {
+	if err := flag.Set("test.parallel", "32"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	if env, err = envtest.New(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer func() { _ = env.Stop() }()
-	return m.Run()
+	return envtest.Run(m, &env)
 }
 
 // TestRegistryCacheSets runs the controller, with the rights of the shipped role, at a real API server. There is no garbage collector and

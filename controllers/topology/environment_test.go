@@ -33,21 +33,7 @@ const (
 // env is one API server for all tests, which use a namespace each.
 var env *envtest.Environment
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	var err error
-	if env, err = envtest.New(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	code := m.Run()
-	if err := env.Stop(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return code
-}
+func TestMain(m *testing.M) { os.Exit(envtest.Run(m, &env)) }
 
 // started is a controller that runs, with the rights that are shipped.
 type started struct {

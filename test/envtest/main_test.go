@@ -1,7 +1,6 @@
 package envtest_test
 
 import (
-	"fmt"
 	"os"
 	"testing"
 
@@ -11,20 +10,4 @@ import (
 // env is shared by the tests of this package, which use a namespace each.
 var env *envtest.Environment
 
-func TestMain(m *testing.M) {
-	os.Exit(run(m))
-}
-
-func run(m *testing.M) int {
-	var err error
-	if env, err = envtest.New(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	code := m.Run()
-	if err := env.Stop(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return code
-}
+func TestMain(m *testing.M) { os.Exit(envtest.Run(m, &env)) }
