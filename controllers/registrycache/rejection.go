@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	addonsv1 "github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
+	"github.com/capi-registry-cache/capi-registry-cache/controllers/answer"
 	"github.com/capi-registry-cache/capi-registry-cache/controllers/apply"
 )
 
@@ -39,7 +40,7 @@ func (r *Reconciler) record(s *scope, cache addonsv1.Cache, fact *cacheFact, err
 
 // rejected says whether the same request would be answered in the same way again.
 func rejected(err error) bool {
-	return errors.Is(err, apply.ErrForeign) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsForbidden(err)
+	return errors.Is(err, apply.ErrForeign) || answer.Final(err)
 }
 
 // rejection says what was rejected and why, in words that stay the same as long as the cause does. Messages of
@@ -50,17 +51,16 @@ func rejection(err error) string {
 	if errors.As(err, &failed) {
 		object = failed.object
 	}
-	var status apierrors.APIStatus
+	causes := answer.Causes(err)
 	switch {
 	case errors.Is(err, apply.ErrForeign):
 		return fmt.Sprintf("%s: %v", object, apply.ErrForeign)
-	case apierrors.IsInvalid(err) && errors.As(err, &status) && status.Status().Details != nil:
-		var causes []string
-		for _, cause := range status.Status().Details.Causes {
-			causes = append(causes, strings.TrimSpace(cause.Field+" "+cause.Message))
+	case len(causes) > 0:
+		var lines []string
+		for _, cause := range causes {
+			lines = append(lines, strings.TrimSpace(cause.Field+" "+cause.Message))
 		}
-		slices.Sort(causes) // the API server has no order
-		return fmt.Sprintf("%s: %s", object, strings.Join(causes, "; "))
+		return fmt.Sprintf("%s: %s", object, strings.Join(lines, "; "))
 	default:
 		return fmt.Sprintf("%s: %s, see the Events", object, apierrors.ReasonForError(err))
 	}
@@ -76,11 +76,7 @@ func addressTaken(err error) bool {
 // family that it does not have, which it says of spec.ipFamilies
 // (https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/registry/core/service/storage/alloc.go).
 func addressRefused(err error) bool {
-	var status apierrors.APIStatus
-	if !apierrors.IsInvalid(err) || addressTaken(err) || !errors.As(err, &status) || status.Status().Details == nil {
-		return false
-	}
-	return slices.ContainsFunc(status.Status().Details.Causes, func(cause metav1.StatusCause) bool {
+	return !addressTaken(err) && slices.ContainsFunc(answer.Causes(err), func(cause metav1.StatusCause) bool {
 		return strings.HasPrefix(cause.Field, "spec.clusterIP") || strings.HasPrefix(cause.Field, "spec.ipFamilies")
 	})
 }

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	addonsv1 "github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
+	"github.com/capi-registry-cache/capi-registry-cache/controllers/answer"
 )
 
 // lookAgain is how soon the set looks again at what was not as the manager knew it.
@@ -55,7 +56,7 @@ func (r *Reconciler) write(ctx context.Context, s *scope, c *claim, want *addons
 		return ctrl.Result{RequeueAfter: holds}, nil
 	}
 	err := r.send(ctx, c.cache, want)
-	if refused(err) {
+	if answer.Final(err) {
 		c.outcome, c.why = addonsv1.RejectedReason, refusalMessage(err)
 		if r.refusals.remember(what, c.why, s.now) {
 			r.event(s, c.cluster, corev1.EventTypeWarning, addonsv1.RejectedReason, "Apply", "The RegistryCache of Cluster %s is not accepted: %s", want.Name, c.why)
@@ -88,10 +89,4 @@ func (r *Reconciler) tellWritten(s *scope, c *claim, want *addonsv1.RegistryCach
 	case want.Generation != c.cache.Generation:
 		r.event(s, want, corev1.EventTypeNormal, "Updated", "Apply", "The RegistryCache of Cluster %s follows the template", want.Name)
 	}
-}
-
-// refused says whether the same request would be answered in the same way again. A name that is taken, or an object that has changed, is
-// not refused: the next look tells what is there.
-func refused(err error) bool {
-	return apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsForbidden(err)
 }

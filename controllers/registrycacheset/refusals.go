@@ -3,7 +3,6 @@ package registrycacheset
 import (
 	"errors"
 	"maps"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -11,6 +10,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/capi-registry-cache/capi-registry-cache/controllers/answer"
 )
 
 const (
@@ -89,12 +90,11 @@ func refusalMessage(err error) string {
 	if errors.As(err, &status) {
 		message = status.Status().Message // without the words that say what was tried
 	}
-	if apierrors.IsInvalid(err) && status != nil && status.Status().Details != nil {
-		var causes []string
-		for _, cause := range status.Status().Details.Causes {
-			causes = append(causes, strings.TrimSpace(cause.Field+": "+cause.Message))
-		}
-		slices.Sort(causes) // the API server has no order
+	var causes []string
+	for _, cause := range answer.Causes(err) {
+		causes = append(causes, strings.TrimSpace(cause.Field+": "+cause.Message))
+	}
+	if len(causes) > 0 {
 		message = strings.Join(causes, "; ")
 	}
 	return cut(message, longestMessage)

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	addonsv1 "github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
+	"github.com/capi-registry-cache/capi-registry-cache/controllers/answer"
 )
 
 // removeCaches deletes the RegistryCaches of the set whose Cluster it does not match any more, or whose Cluster is gone. Their own
@@ -51,7 +52,7 @@ func again(errs []error) (ctrl.Result, error) {
 // notRemoved says of a Cluster why its RegistryCache is still there.
 func notRemoved(err error) string {
 	why := "please check the log of the manager"
-	if refused(err) {
+	if answer.Final(err) {
 		why = refusalMessage(err)
 	}
 	return "its RegistryCache cannot be removed: " + why

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	addonsv1 "github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
+	"github.com/capi-registry-cache/capi-registry-cache/controllers/answer"
 	"github.com/capi-registry-cache/capi-registry-cache/controllers/origin"
 	"github.com/capi-registry-cache/capi-registry-cache/controllers/variable"
 )
@@ -92,7 +93,7 @@ func (r *Reconciler) shape(s *scope, rc *addonsv1.RegistryCache) error {
 
 // refused records an answer of the API server that would be the same at the next try. The user has to mend it.
 func refused(s *scope, err error) bool {
-	if !apierrors.IsInvalid(err) && !apierrors.IsBadRequest(err) && !apierrors.IsForbidden(err) {
+	if !answer.Final(err) {
 		return false
 	}
 	s.refuse(addonsv1.VariableRejectedReason, variable.Rejection(err), variable.StrikeOut(err.Error()))

@@ -2,7 +2,6 @@ package variable
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -10,8 +9,9 @@ import (
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/capi-registry-cache/capi-registry-cache/controllers/answer"
 )
 
 const (
@@ -34,7 +34,7 @@ func Message(errs field.ErrorList) string {
 // the user wrote them. It says nothing that is different at every try.
 func Rejection(err error) string {
 	var causes []string
-	for _, cause := range causesOf(err) {
+	for _, cause := range answer.Causes(err) {
 		name := cause.Field
 		if rest, ok := strings.CutPrefix(name, "spec"); ok {
 			name = path().String() + rest
@@ -45,14 +45,6 @@ func Rejection(err error) string {
 		return fmt.Sprintf("the API server does not accept the RegistryCache: %s, see the Events", apierrors.ReasonForError(err))
 	}
 	return join(causes)
-}
-
-func causesOf(err error) []metav1.StatusCause {
-	var status apierrors.APIStatus
-	if !errors.As(err, &status) || status.Status().Details == nil {
-		return nil
-	}
-	return status.Status().Details.Causes
 }
 
 // join sorts the lines, as validation has no order. What is said of the value as a whole comes last.
