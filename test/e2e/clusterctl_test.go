@@ -58,7 +58,7 @@ var _ = Describe("clusterctl", Label("slow"), Ordered, func() {
 		Expect(m.cluster.LoadImage(ctx, m.workloadImage)).To(Succeed())
 		machines := m.machines(ctx)
 		image := push(ctx, m.plain, "clusterctl/upgrade")
-		loop := (&world{}).startPullLoops(ctx, m.nodes(ctx), image.Ref(), moveLoop)
+		loop := startPullLoops(ctx, m.nodes(ctx), image.Ref(), moveLoop)
 		Expect(m.repository.Clusterctl(ctx, []string{workloadVariable + "=" + m.workloadImage}, "upgrade", "apply",
 			"--kubeconfig", m.source.Kubeconfig(), "--addon", "registry-cache:"+newVersion, "--wait-providers")).To(Succeed())
 		Expect(m.arguments(ctx, m.source)).To(ContainElement("--workload-image=" + m.workloadImage))
@@ -76,23 +76,18 @@ var _ = Describe("clusterctl", Label("slow"), Ordered, func() {
 		before := m.look(ctx)
 		endpoints := m.followEndpoints(ctx)
 		image := push(ctx, m.plain, "clusterctl/move")
-		w := &world{}
-		direct := slowest(w.pullLoops(ctx, m.nodes(ctx), image.DirectRef(), 10*time.Second))
-		slowest(w.pullLoops(ctx, m.nodes(ctx), image.Ref(), 3*time.Second))
-		began, loop := time.Now(), w.startPullLoops(ctx, m.nodes(ctx), image.Ref(), moveLoop)
+		slowest(pullLoops(ctx, m.nodes(ctx), image.Ref(), 3*time.Second))
+		m.loop = startLoop(ctx, m.nodes(ctx), m.plain, image, moveLoop)
 
 		Expect(m.repository.Clusterctl(ctx, nil, "move", "--kubeconfig", m.source.Kubeconfig(), "--to-kubeconfig", m.target.Kubeconfig(),
 			"--namespace", m.cluster.Name)).To(Succeed())
-		AddReportEntry("move", fmt.Sprintf("took %.1fs", time.Since(began).Seconds()))
+		AddReportEntry("move", fmt.Sprintf("took %.1fs", time.Since(m.loop.began).Seconds()))
 		m.target.Adopt(m.cluster)
 		m.eventuallyReady(ctx, m.target)
 
-		m.pulls, m.direct = loop(), direct
-		AddReportEntry("pulls", distribution(m.pulls, direct))
-		for _, p := range m.pulls {
-			Expect(p.Error).To(BeEmpty(), p.At.Format(time.TimeOnly))
-		}
-		Expect(blobs(ctx, m.plain, began, image.Repository)).To(BeEmpty(), "the cache served all of it")
+		m.loop.wait()
+		m.loop.expectNoneFailed()
+		AddReportEntry("blobs past the cache", len(blobs(ctx, m.plain, m.loop.began, image.Repository)))
 
 		after := m.look(ctx)
 		Expect(after.workload).To(Equal(before.workload), "objects in the workload cluster")
@@ -136,9 +131,7 @@ var _ = Describe("clusterctl", Label("slow"), Ordered, func() {
 
 	// The last, as it depends on the machine: three control planes run beside the pulls.
 	It("let no pull wait while the cluster moved (I3)", func() {
-		for _, p := range m.pulls {
-			Expect(p.Seconds).To(BeNumerically("<=", m.direct+tolerance.Seconds()), p.At.Format(time.TimeOnly))
-		}
+		m.loop.expectNoneSlow()
 	})
 
 	JustAfterEach(func() { m.collect() })
@@ -153,9 +146,8 @@ type moved struct {
 	plain, other *stack.Upstream
 	guarded      *stack.Guarded
 	password     string
-	// pulls are those while the cluster moved; direct is the slowest from the upstream itself before.
-	pulls  []stack.PullResult
-	direct float64
+	// loop is the pulls while the cluster moved.
+	loop *loop
 	// workloadImage is the image of the caches after the upgrade.
 	workloadImage string
 }

@@ -83,25 +83,21 @@ var _ = Describe("A cluster whose caches use their options", Label("slow"), Orde
 
 	It("goes on while a node with a replica is drained, and lets only one go at a time", func(ctx context.Context) {
 		image := push(ctx, w.one, "options/drained")
-		direct := slowest(w.pullLoops(ctx, w.nodes(ctx), image.DirectRef(), 10*time.Second))
 		w.fill(ctx, image)
 		pods := w.cachePods(ctx, w.one)
 		drained, other := pods[0].Spec.NodeName, pods[1]
-		looping := w.startPullLoops(ctx, w.nodes(ctx), image.Ref(), 45*time.Second)
+		loop := startLoop(ctx, w.nodes(ctx), w.one, image, 45*time.Second)
 		w.cordon(ctx, drained, true)
 		defer w.cordon(context.WithoutCancel(ctx), drained, false) // DeferCleanup of a last spec comes when the cluster is gone
 		w.evictAll(ctx, drained)
 		Eventually(ctx, func() ([]string, error) { return w.staying(ctx, drained, w.one) }).WithTimeout(time.Minute).Should(BeEmpty())
 		Expect(apierrors.IsTooManyRequests(w.evict(ctx, other))).To(BeTrue(), "the PodDisruptionBudget keeps the last replica")
-		pulls := looping()
-		AddReportEntry("pulls while a node is drained", distribution(pulls, direct))
-		for _, p := range pulls {
-			Expect(p.Error).To(BeEmpty(), p.At.Format(time.TimeOnly))
-			Expect(p.Seconds).To(BeNumerically("<=", direct+tolerance.Seconds()), p.At.Format(time.TimeOnly))
-		}
+		loop.wait()
+		loop.expectNoneFailed()
+		loop.expectNoneSlow()
 
 		since := time.Now()
-		w.pullLoops(ctx, w.nodes(ctx), image.Ref(), 10*time.Second)
+		pullLoops(ctx, w.nodes(ctx), image.Ref(), 10*time.Second)
 		Expect(blobs(ctx, w.one, since, image.Repository)).To(BeEmpty(), "the replica that is left serves all")
 		w.cordon(ctx, drained, false)
 		w.eventuallyReady(ctx, w.one, 2)
@@ -221,7 +217,7 @@ func (w *world) fill(ctx context.Context, image stack.Image) {
 	GinkgoHelper()
 	pods := w.cachePods(ctx, w.one)
 	Eventually(ctx, func(g Gomega) {
-		for _, p := range w.pullLoops(ctx, w.nodes(ctx), image.Ref(), 5*time.Second) {
+		for _, p := range pullLoops(ctx, w.nodes(ctx), image.Ref(), 5*time.Second) {
 			g.Expect(p.Error).To(BeEmpty())
 		}
 		want := len(w.upstreamBlobs(ctx, image))

@@ -71,33 +71,19 @@ func tlsSpecs(w *world) {
 	}, NodeTimeout(12*time.Minute))
 }
 
-// throughLoop are pulls of one image, which is in the cache already.
-type throughLoop struct {
-	image  stack.Image
-	began  time.Time
-	direct float64
-	pulls  func() []stack.PullResult
+// pullThrough begins pulls of an image that is in the cache already.
+func (w *world) pullThrough(ctx context.Context, repository string, length time.Duration) *loop {
+	GinkgoHelper()
+	image := push(ctx, w.one, repository)
+	slowest(pullLoops(ctx, w.nodes(ctx), image.Ref(), 3*time.Second))
+	return startLoop(ctx, w.nodes(ctx), w.one, image, length)
 }
 
-// pullThrough begins pulls on all nodes.
-func (w *world) pullThrough(ctx context.Context, repository string, length time.Duration) *throughLoop {
+func (l *loop) expectUndisturbed(ctx context.Context, w *world) {
 	GinkgoHelper()
-	loop := &throughLoop{image: push(ctx, w.one, repository)}
-	loop.direct = slowest(w.pullLoops(ctx, w.nodes(ctx), loop.image.DirectRef(), 10*time.Second))
-	slowest(w.pullLoops(ctx, w.nodes(ctx), loop.image.Ref(), 3*time.Second))
-	loop.began = time.Now()
-	loop.pulls = w.startPullLoops(ctx, w.nodes(ctx), loop.image.Ref(), length)
-	return loop
-}
-
-func (l *throughLoop) expectUndisturbed(ctx context.Context, w *world) {
-	GinkgoHelper()
-	pulls := l.pulls()
-	AddReportEntry("pulls", distribution(pulls, l.direct))
-	for _, p := range pulls {
-		Expect(p.Error).To(BeEmpty(), p.At.Format(time.TimeOnly))
-		Expect(p.Seconds).To(BeNumerically("<=", l.direct+tolerance.Seconds()), p.At.Format(time.TimeOnly))
-	}
+	l.wait()
+	l.expectNoneFailed()
+	l.expectNoneSlow()
 	Expect(blobs(ctx, w.one, l.began, l.image.Repository)).To(BeEmpty())
 	w.expectNoTimeouts(ctx)
 }
