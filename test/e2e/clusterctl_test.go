@@ -104,9 +104,9 @@ var _ = Describe("clusterctl", Label("slow"), Ordered, func() {
 	It("goes on in the target: new Machines, and another cache", func(ctx context.Context) {
 		before := m.machines(ctx)
 		Expect(m.cluster.Scale(ctx, 2)).To(Succeed())
+		Expect(m.cluster.LoadImageAtBoot(ctx, m.workloadImage, 3)).To(Succeed())
 		Expect(m.cluster.WaitReady(ctx)).To(Succeed())
 		m.expectInjected(ctx, before)
-		Expect(m.cluster.LoadImage(ctx, m.workloadImage)).To(Succeed())
 		Eventually(ctx, func() ([]string, error) { return (&world{}).configured(ctx, m.nodes(ctx), m.plain) }).WithTimeout(comeback).Should(HaveLen(3))
 		m.update(ctx, m.target, func(rc *v1alpha1.RegistryCache) {
 			rc.Spec.Caches = append(rc.Spec.Caches, v1alpha1.Cache{Upstream: m.other.Host(), RemoteURL: m.other.RemoteURL()})

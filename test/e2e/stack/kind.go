@@ -74,6 +74,21 @@ func (c *Cluster) LoadImage(ctx context.Context, image string) error {
 	return c.stack.loadImage(ctx, c.Name, image)
 }
 
+// LoadImageAtBoot is LoadImage for nodes that only now come up, n in all. A kubelet that has begun to pull an image does not take one that
+// was loaded meanwhile: it does not know whether the Pod may have it.
+func (c *Cluster) LoadImageAtBoot(ctx context.Context, image string, n int) error {
+	return c.stack.Progress.Until(ctx, joinTimeout, c.Name+": "+image, func(ctx context.Context) string {
+		list, err := kindProvider().ListInternalNodes(c.Name)
+		if err != nil || len(list) < n {
+			return fmt.Sprintf("%d of %d containers, %v", len(list), n, err)
+		}
+		if err := c.LoadImage(ctx, image); err != nil {
+			return shorten(err.Error(), 200)
+		}
+		return ""
+	})
+}
+
 // loadImage brings an image of the Docker daemon into the nodes of the management cluster, or of one of the Docker provider,
 // which labels its containers as kind does.
 func (s *Stack) loadImage(ctx context.Context, cluster, image string) error {
