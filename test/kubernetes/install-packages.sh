@@ -17,6 +17,7 @@ declare -A packages=(
 	[curl]=curl
 	[busybox]=busybox
 	[gcc]=build-essential
+	[promtool]=prometheus
 )
 
 missing() {
@@ -40,3 +41,5 @@ if [[ ! -e $policy ]]; then
 	trap 'rm -f "$policy"' EXIT
 fi
 apt-get install -qy --no-install-recommends "${wanted[@]}"
+# Nor at the next boot: the tests run Prometheus themselves, or only its promtool.
+[[ " ${wanted[*]} " != *" prometheus "* ]] || ! command -v systemctl >/dev/null || systemctl disable -q prometheus.service
