@@ -11,4 +11,5 @@
 //	/startz  200 once the unit has taken over this generation; from then on the container counts as started
 //	/readyz  200 while the node is configured without trouble
 //	/report  the Report, as JSON
+//	/metrics the same as metrics, for Prometheus
 package main

@@ -1,9 +1,5 @@
 package main
 
-import (
-	"strings"
-)
-
 // Reasons of a Problem.
 const (
 	// ReasonConflict means that somebody else's file rules an upstream on this node.
@@ -43,27 +39,20 @@ type Problem struct {
 func (r Report) Configured() bool { return r.TakenOver && len(r.Problems) == 0 }
 
 // read takes what the unit says of itself into the report.
-func (r *Report) read(state string) {
-	taken := ""
-	for line := range strings.Lines(state) {
-		name, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
-		status, why, _ := strings.Cut(rest, " ")
-		if name == "generation" {
-			taken = status
-			continue
-		}
+func (r *Report) read(generation string, upstreams []upstreamState) {
+	for _, u := range upstreams {
 		if r.Upstreams == nil {
 			r.Upstreams = map[string]string{}
 		}
-		r.Upstreams[name] = status
-		switch status {
-		case "conflict":
-			r.add(Problem{ReasonConflict, name, why})
-		case "unsupported":
-			r.add(Problem{ReasonUnsupported, name, why})
+		r.Upstreams[u.upstream] = u.state
+		switch u.state {
+		case stateConflict:
+			r.add(Problem{ReasonConflict, u.upstream, u.why})
+		case stateUnsupported:
+			r.add(Problem{ReasonUnsupported, u.upstream, u.why})
 		}
 	}
-	r.TakenOver = taken == r.Generation
+	r.TakenOver = generation == r.Generation
 }
 
 func (r *Report) add(p Problem) { r.Problems = append(r.Problems, p) }

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Port is where node-sync answers the kubelet and the controller.
+// Port is where node-sync answers the kubelet, the controller and Prometheus.
 const Port = 5002
 
 const readTimeout = 5 * time.Second
@@ -20,6 +20,7 @@ func (s *Syncer) Handler() http.Handler {
 	mux.HandleFunc("GET /startz", s.answer(func(r Report) bool { return r.TakenOver }))
 	mux.HandleFunc("GET /readyz", s.answer(Report.Configured))
 	mux.HandleFunc("GET /report", s.answer(func(Report) bool { return true }))
+	mux.HandleFunc("GET /metrics", s.expose)
 	return mux
 }
 

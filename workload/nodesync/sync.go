@@ -27,6 +27,8 @@ type Syncer struct {
 	systemd Systemd
 	log     *slog.Logger
 
+	withdrawals withdrawals
+
 	mu sync.Mutex
 	// trouble is what the last round met.
 	trouble *Problem
@@ -50,6 +52,7 @@ func (s *Syncer) Run(ctx context.Context) {
 	defer ticker.Stop()
 	for {
 		s.note(s.round(ctx))
+		s.look()
 		select {
 		case <-ctx.Done():
 			return
@@ -136,12 +139,19 @@ func (s *Syncer) note(p *Problem) {
 
 // Report tells what is known of the node now.
 func (s *Syncer) Report() Report {
-	r := Report{Generation: s.state.Generation}
+	r, _ := s.look()
+	return r
+}
+
+// look is the Report with what the unit says of each upstream.
+func (s *Syncer) look() (r Report, upstreams []upstreamState) {
+	r = Report{Generation: s.state.Generation}
 	if s.state.Remove {
 		s.reportRemoval(&r)
 	} else {
-		content, _ := fs.ReadFile(s.host.FS(), stateDir+"/state")
-		r.read(string(content))
+		var generation string
+		generation, upstreams = s.unitState()
+		r.read(generation, upstreams)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -151,7 +161,17 @@ func (s *Syncer) Report() Report {
 	case !r.TakenOver && len(r.Problems) == 0:
 		r.add(Problem{Reason: ReasonPending, Message: "the unit " + s.state.Unit + " has not taken over yet; its journal says why"})
 	}
-	return r
+	return r, upstreams
+}
+
+// unitState is what the unit says now. Withdrawals are counted here, by one look after the other.
+func (s *Syncer) unitState() (generation string, upstreams []upstreamState) {
+	s.withdrawals.mu.Lock()
+	defer s.withdrawals.mu.Unlock()
+	content, _ := fs.ReadFile(s.host.FS(), stateDir+"/state")
+	generation, upstreams = parseState(string(content))
+	s.withdrawals.observe(upstreams)
+	return generation, upstreams
 }
 
 func (s *Syncer) reportRemoval(r *Report) {

@@ -2,7 +2,6 @@ package stack
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -10,6 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
+
+	"github.com/capi-registry-cache/capi-registry-cache/test/promtool"
 )
 
 func projectConfig(g *WithT) []byte {
@@ -26,8 +27,7 @@ func TestPrometheusTakesTheConfiguration(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	file := filepath.Join(t.TempDir(), "prometheus.yaml")
 	g.Expect(os.WriteFile(file, config, 0o600)).To(Succeed())
-	said, err := exec.CommandContext(t.Context(), "promtool", "check", "config", "--syntax-only", file).CombinedOutput()
-	g.Expect(err).NotTo(HaveOccurred(), "promtool, which test/kubernetes/install-packages.sh installs: %s", said)
+	g.Expect(promtool.CheckConfig(t.Context(), file)).To(Succeed())
 
 	made := struct {
 		Scrapes []struct {
