@@ -16,7 +16,7 @@ import (
 const (
 	// NodeSyncName is the name of the DaemonSet that configures existing nodes; the instance label of its objects has it too.
 	NodeSyncName = "registry-cache-node-sync"
-	// NodeSyncPort is the port on which its Pods report.
+	// NodeSyncPort is the port on which its Pods report and serve metrics.
 	NodeSyncPort = 5002
 	// NodeSyncPortName is the name of that port.
 	NodeSyncPortName = "report"
@@ -95,7 +95,7 @@ func nodeSync(v NodeSyncValues) *appsv1.DaemonSet {
 			Template: corev1.PodTemplateSpec{
 				ObjectMeta: metav1.ObjectMeta{
 					Labels:      nodeSyncLabels(),
-					Annotations: map[string]string{GenerationAnnotation: v.Generation},
+					Annotations: with(scraped(NodeSyncPort), map[string]string{GenerationAnnotation: v.Generation}),
 				},
 				Spec: nodeSyncPod(v),
 			},

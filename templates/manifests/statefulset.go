@@ -66,10 +66,10 @@ func podTemplate(v Values, configHash string) corev1.PodTemplateSpec {
 	return corev1.PodTemplateSpec{
 		ObjectMeta: metav1.ObjectMeta{
 			Labels: instanceLabels(v),
-			Annotations: map[string]string{
+			Annotations: with(scraped(DebugPort), map[string]string{
 				addonsv1.UpstreamAnnotation: v.Upstream,
 				ConfigHashAnnotation:        configHash,
-			},
+			}),
 		},
 		Spec: withCertificate(v, corev1.PodSpec{
 			AutomountServiceAccountToken: new(false),
