@@ -360,7 +360,25 @@ type CacheStatus struct {
 	// readyReplicas is how many replicas of the cache are ready to serve.
 	// +optional
 	ReadyReplicas *int32 `json:"readyReplicas,omitempty"`
+
+	// inUse says whether nodes pull through the cache: InUse, Bypassed if nodes that are told of it pulled around it, or NotUsed if
+	// no node is configured to use it. It is not set while that is not known.
+	// +optional
+	InUse CacheUse `json:"inUse,omitempty"`
 }
+
+// CacheUse says whether nodes pull through a cache.
+// +kubebuilder:validation:Enum=InUse;Bypassed;NotUsed
+type CacheUse string
+
+const (
+	// CacheInUse means that nodes pull through the cache.
+	CacheInUse CacheUse = "InUse"
+	// CacheBypassed means that nodes which are told of the cache pulled around it.
+	CacheBypassed CacheUse = "Bypassed"
+	// CacheNotUsed means that no node is configured to use the cache.
+	CacheNotUsed CacheUse = "NotUsed"
+)
 
 // Summary is what kubectl get shows: a column of kubectl can neither count nor join. Programs read the fields that it is made from.
 type Summary struct {
