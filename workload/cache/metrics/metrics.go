@@ -68,19 +68,33 @@ const (
 	GuardWriteFailed = "write_failed" // the file system refused a write
 )
 
+// All are the metrics that are ours.
+var All = []prometheus.Collector{
+	Requests, Hits, Misses, PulledBytes, PushedBytes,
+	Coalesced, Stale, FirstByte,
+	UpstreamRequests, UpstreamErrors, BreakerOpen, RateLimitedUntil, CredentialsRejected, FileErrors,
+	StoredBytes, StoredBlobs, CapacityBytes, FreeBytes, VolumeFull, EvictedBytes, Evicted, DiskGuard,
+}
+
 func init() {
 	// Its counters stay zero without distribution's own proxy, and would collide with ours.
 	prometheus.Unregister(distribution.ProxyNamespace)
-	for _, vec := range []*prometheus.CounterVec{Requests, Hits, Misses, PulledBytes, PushedBytes} {
-		prometheus.MustRegister(vec)
-		vec.WithLabelValues(Blob)
-		vec.WithLabelValues(Manifest)
+	prometheus.MustRegister(All...)
+	for _, vec := range []*prometheus.CounterVec{Requests, Hits, Misses, PulledBytes, PushedBytes, Coalesced} {
+		Zero(vec, Blob, Manifest)
 	}
-	prometheus.MustRegister(
-		Coalesced, Stale, FirstByte,
-		UpstreamRequests, UpstreamErrors, BreakerOpen, RateLimitedUntil, CredentialsRejected, FileErrors,
-		StoredBytes, StoredBlobs, CapacityBytes, FreeBytes, VolumeFull, EvictedBytes, Evicted, DiskGuard,
-	)
+	Zero(Evicted, EvictedSpace, EvictedExpired, EvictedCorrupt)
+	Zero(EvictedBytes, EvictedSpace, EvictedExpired, EvictedCorrupt)
+	Zero(DiskGuard, GuardNoSpace, GuardWriteFailed)
+	CredentialsRejected.WithLabelValues()
+}
+
+// Zero makes counters exist before they first count, by the values of their one label: the first event would not be seen as an increase
+// otherwise.
+func Zero[V ~string](vec *prometheus.CounterVec, values ...V) {
+	for _, value := range values {
+		vec.WithLabelValues(string(value))
+	}
 }
 
 func proxyCounter(name, help string) *prometheus.CounterVec {
