@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
+	"github.com/capi-registry-cache/capi-registry-cache/controllers/metrics"
 	"github.com/capi-registry-cache/capi-registry-cache/controllers/registrycache"
 	"github.com/capi-registry-cache/capi-registry-cache/controllers/registrycacheset"
 	"github.com/capi-registry-cache/capi-registry-cache/controllers/topology"
@@ -98,6 +99,12 @@ func SetupWithManager(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	}
 	if err := reconciler.SetupWithManager(ctx, mgr, controller.Options{MaxConcurrentReconciles: o.RegistryCacheConcurrency}); err != nil {
 		return err
+	}
+	err = metrics.Register(&metrics.Collector{
+		Reader: mgr.GetClient(), WatchFilter: o.WatchFilterValue, Elected: mgr.Elected(), Expiry: reconciler.Expiry,
+	})
+	if err != nil {
+		return fmt.Errorf("registering the metrics of RegistryCaches: %w", err)
 	}
 	sets := &registrycacheset.Reconciler{
 		Client:           mgr.GetClient(),

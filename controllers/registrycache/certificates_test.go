@@ -182,6 +182,8 @@ func TestACertificateIsReplacedWhenItIsDueOrUnfit(t *testing.T) {
 		}
 		f.Eventually(now).ShouldNot(Equal(string(certificate)), name)
 		f.Expect(authority.Bundle{ca.Certificate}.Verify(f.leaf("docker.io"), names, time.Now())).To(Succeed(), name)
+		f.Eventually(func() time.Time { return reconciler.Expiry(client.ObjectKeyFromObject(f.cache))["docker.io"] }).
+			Should(BeTemporally("==", f.leaf("docker.io").NotAfter), "metrics tell of the new one")
 	}
 	f.eventually(addonsv1.CertificatesValidCondition, metav1.ConditionTrue, addonsv1.CertificatesValidReason)
 }

@@ -59,6 +59,7 @@ type Reconciler struct {
 	certificates *certificates
 	references   *references
 	watcher      watcher
+	expiries     expiries
 }
 
 // phase is one step of a reconcile. It records facts on the scope.
@@ -92,6 +93,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 		s.err = reterr
 		setStatus(s)
 		rememberAddresses(s)
+		r.expiries.put(s)
 		reterr = kerrors.NewAggregate(append(s.errors(), reterr, s.helper.Patch(ctx, rc, patchOptions(reterr)...)))
 		if reterr != nil {
 			result = ctrl.Result{}
@@ -109,7 +111,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 func run(ctx context.Context, s *scope, phases ...phase) (ctrl.Result, error) {
 	result := ctrl.Result{}
 	for _, phase := range phases {
-		next, err := phase(ctx, s)
+		next, err := timed(phase)(ctx, s)
 		if err != nil {
 			return ctrl.Result{}, err
 		}

@@ -122,7 +122,7 @@ func TestEveryRequestIsAllowed(t *testing.T) {
 			if tc.broken {
 				req.Object.Raw = []byte("{")
 			}
-			counter := injections.WithLabelValues(tc.format, tc.result)
+			counter := Injections.WithLabelValues(tc.format, tc.result)
 			before := testutil.ToFloat64(counter)
 			response := handler.Handle(t.Context(), req)
 			g.Expect(response.Allowed).To(BeTrue())
@@ -188,7 +188,7 @@ func TestTheSameIsToldOfASecretOnce(t *testing.T) {
 
 func TestAProviderCannotChooseTheFormatsOfTheMetric(t *testing.T) {
 	g := NewWithT(t)
-	unknown := injections.WithLabelValues("unknown", resultPassedThrough)
+	unknown := Injections.WithLabelValues("unknown", resultPassedThrough)
 	before := testutil.ToFloat64(unknown)
 	count("made-up", resultPassedThrough)
 	g.Expect(testutil.ToFloat64(unknown) - before).To(Equal(1.0))

@@ -24,19 +24,24 @@ var formats = []string{
 	bootstrap.FormatMIME, bootstrap.FormatScript, bootstrap.FormatDirective, bootstrap.FormatEmpty,
 }
 
-// injections counts bootstrap data of Clusters that have caches. Secrets of Clusters without are not counted.
-var injections = prometheus.NewCounterVec(prometheus.CounterOpts{
+// Injections counts bootstrap data of Clusters that have caches. Secrets of Clusters without are not counted.
+var Injections = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Name: "capi_registry_cache_injections_total",
 	Help: "Bootstrap data written for Clusters with registry caches, by data format and by what became of it.",
 }, []string{"format", "result"})
 
 func init() {
-	metrics.Registry.MustRegister(injections)
+	metrics.Registry.MustRegister(Injections)
+	for _, format := range append(slices.Clone(formats), bootstrap.FormatUnknown) {
+		for _, result := range []string{resultInjected, resultPassedThrough, resultSkipped, resultError} {
+			Injections.WithLabelValues(format, result) // the first one would not be seen as an increase otherwise
+		}
+	}
 }
 
 func count(format, result string) {
 	if !slices.Contains(formats, format) {
 		format = bootstrap.FormatUnknown
 	}
-	injections.WithLabelValues(format, result).Inc()
+	Injections.WithLabelValues(format, result).Inc()
 }
