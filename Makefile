@@ -35,18 +35,19 @@ clean: dockerd-stop ## Remove everything that was built.
 ##@ Code
 
 .PHONY: generate
-generate: ## Generate deepcopy code, CRDs, RBAC, the ClusterClass variable and docs/reference.md.
+generate: ## Generate deepcopy code, CRDs, RBAC, the ClusterClass variable, docs/reference.md and docs/metrics.md.
 	$(CONTROLLER_GEN) object paths=./api/v1alpha1/...
 	$(CONTROLLER_GEN) crd paths=./api/v1alpha1/... output:crd:dir=config/crd/bases
 	$(CONTROLLER_GEN) rbac:roleName=system-manager-role paths=. paths=./controllers/... output:rbac:dir=config/rbac
 	go run ./templates/cluster/generate templates/cluster
 	$(CRD_REF_DOCS) --source-path=api/v1alpha1 --config=api/reference/config.yaml --templates-dir=api/reference --renderer=markdown --output-path=docs/reference.md
+	go run ./test/docs/metrics/generate docs/metrics.md
 
 .PHONY: verify
 verify: generate ## Fail when generated files or go.mod are not up to date.
 	go mod tidy -diff
-	git diff --exit-code -- api config templates docs/reference.md
-	@test -z "$$(git status --porcelain -- api config templates docs/reference.md)" || { git status --short -- api config templates docs/reference.md; exit 1; }
+	git diff --exit-code -- api config templates docs/reference.md docs/metrics.md
+	@test -z "$$(git status --porcelain -- api config templates docs/reference.md docs/metrics.md)" || { git status --short -- api config templates docs/reference.md docs/metrics.md; exit 1; }
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## Lint Go and shell.

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,7 +37,9 @@ import (
 	"github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
 	"github.com/capi-registry-cache/capi-registry-cache/controllers"
 	"github.com/capi-registry-cache/capi-registry-cache/controllers/webhooks"
+	metricsdoc "github.com/capi-registry-cache/capi-registry-cache/test/docs/metrics"
 	"github.com/capi-registry-cache/capi-registry-cache/test/envtest"
+	"github.com/capi-registry-cache/capi-registry-cache/test/promtool"
 )
 
 const (
@@ -54,6 +57,7 @@ func TestTheManagerMayDoWhatItDoesAndNothingElse(t *testing.T) {
 	r.startManager()
 	r.servesAMetricsReader()
 	r.bringsUpCaches()
+	r.tellsMetrics()
 	r.followsASecret()
 	r.injectsBootstrapData()
 	r.servesASet()
@@ -79,6 +83,7 @@ type rbac struct {
 	rules   []scopedRule
 	args    []string
 	metrics string
+	token   string
 
 	namespace string
 	cluster   *clusterv1.Cluster
@@ -206,6 +211,19 @@ func (r *rbac) servesAMetricsReader() {
 	r.Expect(err).NotTo(HaveOccurred())
 	r.Eventually(func() string { return r.scrape(token.Status.Token) }).Should(And(HavePrefix("200 "), ContainSubstring("controller_runtime_")))
 	r.Expect(r.scrape("")).To(HavePrefix("401 "))
+	r.token = token.Status.Token
+}
+
+// tellsMetrics holds what the manager serves against docs/metrics.md, and lets promtool look at it.
+func (r *rbac) tellsMetrics() {
+	r.t.Helper()
+	certificate := `capi_registry_cache_certificate_expiry_timestamp_seconds{name="c",namespace="` + r.namespace + `",upstream="quay.io"}`
+	r.Eventually(func() string { return r.scrape(r.token) }).Should(ContainSubstring(certificate))
+	served := []byte(strings.TrimPrefix(r.scrape(r.token), "200 "))
+	missing, err := metricsdoc.Compare(".", metricsdoc.Manager, served)
+	r.Expect(err).NotTo(HaveOccurred())
+	r.Expect(missing).To(ConsistOf("capi_registry_cache_in_use", "capi_registry_cache_nodes", "capi_registry_cache_nodes_configured"), "no node reports here")
+	r.Expect(promtool.CheckMetrics(r.t.Context(), served)).To(Succeed())
 }
 
 func (r *rbac) scrape(token string) string {

@@ -10,6 +10,8 @@ import (
 
 	. "github.com/onsi/gomega"
 
+	metricsdoc "github.com/capi-registry-cache/capi-registry-cache/test/docs/metrics"
+	"github.com/capi-registry-cache/capi-registry-cache/test/promtool"
 	"github.com/capi-registry-cache/capi-registry-cache/workload/cache"
 )
 
@@ -108,6 +110,8 @@ func TestTheDebugServerAnswersHealthAndMetrics(t *testing.T) {
 	} {
 		g.Expect(metrics).To(ContainSubstring(line))
 	}
+	g.Expect(metricsdoc.Compare("../..", metricsdoc.Cache, []byte(metrics))).To(BeEmpty())
+	g.Expect(promtool.CheckMetrics(t.Context(), []byte(metrics))).To(Succeed())
 	g.Expect(get(t, p.debug+"/debug/pprof/heap").status).To(Equal(http.StatusNotFound))
 	g.Expect(p.output()).To(ContainSubstring(`"upstream":"example.com"`), "log.fields are in the log")
 }

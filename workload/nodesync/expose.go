@@ -19,7 +19,7 @@ func (s *Syncer) metrics() *metrics.Text {
 	report, upstreams := s.look()
 	text := &metrics.Text{}
 	for _, u := range upstreams {
-		for _, state := range states {
+		for _, state := range metrics.States {
 			text.Add(metrics.UpstreamState, number(u.state == state), u.upstream, state)
 		}
 		if u.state != stateActive && u.state != stateStatic {

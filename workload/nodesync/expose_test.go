@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
+	metricsdoc "github.com/capi-registry-cache/capi-registry-cache/test/docs/metrics"
 	"github.com/capi-registry-cache/capi-registry-cache/test/promtool"
 	"github.com/capi-registry-cache/capi-registry-cache/workload/nodesync/metrics"
 )
@@ -104,9 +106,7 @@ func TestMetrics_are_as_Prometheus_wants_them(t *testing.T) {
 	n.says("docker.io waiting cache a does not answer\n")
 	w := httptest.NewRecorder()
 	n.syncer.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-	for _, m := range metrics.All {
-		n.Expect(w.Body.String()).To(ContainSubstring("# TYPE "+m.Name+" "), "nothing of it is checked otherwise")
-	}
+	n.Expect(metricsdoc.Compare("../..", metricsdoc.NodeSync, w.Body.Bytes())).To(BeEmpty(), "all are looked at")
 	n.Expect(promtool.CheckMetrics(t.Context(), w.Body.Bytes())).To(Succeed())
 }
 
@@ -116,7 +116,9 @@ func TestReasonCodes_cover_what_the_unit_says(t *testing.T) {
 	content, err := os.ReadFile("../../bootstrap/payload/configure-containerd-registries.sh")
 	g.Expect(err).NotTo(HaveOccurred())
 	script := string(content)
+	codes := map[string]bool{reasonOther: true}
 	for _, r := range reasonCodes {
+		codes[r.code] = true
 		g.Expect(script).To(ContainSubstring(r.text), "the script does not say it any more")
 	}
 	messages := regexp.MustCompile(`(?:\bunsupported |\brecord \w+ |\bwhy=)(?:"([^"\n]+)"|'([^'\n]+)')`).FindAllStringSubmatch(script, -1)
@@ -132,4 +134,7 @@ func TestReasonCodes_cover_what_the_unit_says(t *testing.T) {
 		g.Expect(reasonCode(m[1]+m[2])).NotTo(Equal(reasonOther), "%s", m[0])
 	}
 	g.Expect(reasonCode("something new")).To(Equal(reasonOther))
+	g.Expect(slices.Collect(maps.Keys(codes))).To(ConsistOf(metrics.UpstreamReasons), "those that are documented")
+	g.Expect(slices.Collect(maps.Values(nodeReasons))).To(ConsistOf(metrics.NodeReasons))
+	g.Expect(metrics.States).To(ContainElements(stateActive, stateStatic, stateConflict, stateUnsupported))
 }

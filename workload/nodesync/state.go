@@ -8,12 +8,9 @@ import (
 const (
 	stateActive      = "active"
 	stateStatic      = "static"
-	stateWaiting     = "waiting"
 	stateConflict    = "conflict"
 	stateUnsupported = "unsupported"
 )
-
-var states = []string{stateActive, stateStatic, stateWaiting, stateConflict, stateUnsupported}
 
 // upstreamState is a line of what the unit says of itself.
 type upstreamState struct{ upstream, state, why string }

@@ -15,7 +15,7 @@ const (
 	managerJob = "registry-cache-manager"
 
 	// scrapeInterval is shorter than anybody's, for specs that wait.
-	scrapeInterval = "2s"
+	scrapeInterval = "5s"
 )
 
 // scraped is a cluster whose Pods are scraped. Pods of the management cluster, which has no name here, are reached as they are, those of

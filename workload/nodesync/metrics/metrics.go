@@ -35,3 +35,16 @@ var (
 
 // All are all metrics of node-sync.
 var All = []Metric{UpstreamState, Reason, Withdrawals, Synced}
+
+// States are the values of the label state.
+var States = []string{"active", "static", "waiting", "conflict", "unsupported"}
+
+// UpstreamReasons are the values of the label reason for an upstream, NodeReasons those for a whole node.
+var (
+	UpstreamReasons = []string{
+		"cache_not_answering", "write_failed", "foreign_file",
+		"containerd_not_found", "containerd_config_unreadable", "containerd_registry_mirrors", "containers_running", "containerd_other_directory",
+		"containerd_config_not_set", "containerd_not_restarted", "containerd_config_path", "curl_not_found", "other",
+	}
+	NodeReasons = []string{"no_systemd", "write_failed", "pending"}
+)

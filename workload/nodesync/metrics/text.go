@@ -16,12 +16,16 @@ var (
 )
 
 // Text collects samples, and writes those of a metric together.
-type Text struct{ samples map[string][]string }
+type Text struct {
+	samples map[string][]string
+	err     error
+}
 
-// Add adds a sample. There is one value for each label of the metric, in their order.
+// Add adds a sample. There has to be one value for each label of the metric, in their order; Write tells if there was not.
 func (t *Text) Add(m Metric, value float64, labels ...string) {
 	if len(labels) != len(m.Labels) {
-		panic(fmt.Sprintf("%s: %d values of labels given, it has %d labels", m.Name, len(labels), len(m.Labels)))
+		t.err = fmt.Errorf("%s: %d values of labels given; accepted are %d, of %v", m.Name, len(labels), len(m.Labels), m.Labels)
+		return
 	}
 	var pairs []string
 	for i, name := range m.Labels {
@@ -39,6 +43,9 @@ func (t *Text) Add(m Metric, value float64, labels ...string) {
 
 // Write writes all samples in Prometheus' text format; metrics without any are left out.
 func (t *Text) Write(w io.Writer) error {
+	if t.err != nil {
+		return t.err
+	}
 	for _, m := range All {
 		samples := t.samples[m.Name]
 		if len(samples) == 0 {
