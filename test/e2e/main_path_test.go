@@ -15,9 +15,13 @@ var _ = Describe("A cluster with registry caches", Ordered, ContinueOnFailure, f
 
 	BeforeAll(func(ctx context.Context) { w.create(ctx, env.Cluster("main", 2)) }, NodeTimeout(15*time.Minute))
 
+	AfterAll(w.stopPrometheus, NodeTimeout(time.Minute))
+
 	Context("from the first boot", func() { bootSpecs(w) })
 	Context("when images are pulled", func() { pullSpecs(w) })
+	Context("when Prometheus scrapes them", func() { metricsSpecs(w) })
 	Context("when a cache goes", func() { outageSpecs(w) })
+	Context("when Prometheus has seen a cache go", func() { metricsOfOutageSpecs(w) })
 	Context("when Machines and caches change", func() { rolloutSpecs(w) })
 	Context("when caches and clusters are deleted", func() { removalSpecs(w) })
 })

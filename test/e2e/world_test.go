@@ -31,6 +31,8 @@ type world struct {
 	outages  []outage
 	// timeouts are lines of containerd's journals.
 	timeouts []containerdLine
+	// prometheus scrapes the cluster once metricsSpecs started it.
+	prometheus *stack.Prometheus
 }
 
 // outage is a time in which a cache was gone and hosts.toml still named it.

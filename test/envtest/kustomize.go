@@ -21,6 +21,9 @@ import (
 // certManagerVersion is that which clusterctl installs.
 const certManagerVersion = "v1.21.2"
 
+// prometheusOperatorVersion is one of those whose kinds config/monitoring is written for; they have not changed in what it uses since long.
+const prometheusOperatorVersion = "v0.91.0"
+
 // Kustomize renders a folder of this repository with the kubectl that is beside the API server. It needs no API server.
 func Kustomize(t testing.TB, folder string) []*unstructured.Unstructured {
 	t.Helper()
@@ -64,15 +67,28 @@ func Decode(stream []byte) ([]*unstructured.Unstructured, error) {
 // InstallCertManagerCRDs makes the API server know what our Certificate and Issuer are, by cert-manager's own definitions. Nothing runs.
 func (e *Environment) InstallCertManagerCRDs(t testing.TB) {
 	t.Helper()
+	e.installCRDs(t, "github.com/cert-manager/cert-manager@"+certManagerVersion, filepath.Join("deploy", "crds", "cert-manager.io_%s.yaml"), "certificates", "issuers")
+}
+
+// InstallPrometheusOperatorCRDs makes the API server know the kinds of the Prometheus Operator that config/monitoring has.
+func (e *Environment) InstallPrometheusOperatorCRDs(t testing.TB) {
+	t.Helper()
+	e.installCRDs(t, "github.com/prometheus-operator/prometheus-operator@"+prometheusOperatorVersion,
+		filepath.Join("example", "prometheus-operator-crd", "monitoring.coreos.com_%s.yaml"), "podmonitors", "servicemonitors", "prometheusrules")
+}
+
+// installCRDs takes the definitions of kinds from a module, whose files have the plural of the kind in their name.
+func (e *Environment) installCRDs(t testing.TB, of, files string, kinds ...string) {
+	t.Helper()
 	g := gomega.NewWithT(t)
-	out, err := exec.Command("go", "mod", "download", "-json", "github.com/cert-manager/cert-manager@"+certManagerVersion).Output() //nolint:gosec // a constant
-	g.Expect(err).NotTo(gomega.HaveOccurred(), "finding the module of cert-manager")
+	out, err := exec.Command("go", "mod", "download", "-json", of).Output() //nolint:gosec // a constant
+	g.Expect(err).NotTo(gomega.HaveOccurred(), "finding the module %s", of)
 	module := struct{ Dir string }{}
 	g.Expect(json.Unmarshal(out, &module)).To(gomega.Succeed())
 	var crds []*apiextensionsv1.CustomResourceDefinition
-	for _, kind := range []string{"certificates", "issuers"} {
+	for _, kind := range kinds {
 		crd := &apiextensionsv1.CustomResourceDefinition{}
-		g.Expect(readYAML(filepath.Join(module.Dir, "deploy", "crds", "cert-manager.io_"+kind+".yaml"), crd)).To(gomega.Succeed())
+		g.Expect(readYAML(filepath.Join(module.Dir, fmt.Sprintf(files, kind)), crd)).To(gomega.Succeed())
 		crds = append(crds, crd)
 	}
 	_, err = envtest.InstallCRDs(e.Config, envtest.CRDInstallOptions{CRDs: crds, Scheme: e.server.CRDInstallOptions.Scheme})

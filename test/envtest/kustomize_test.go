@@ -26,7 +26,8 @@ func TestEveryFolderOfConfigIsAccepted(t *testing.T) {
 	env.InstallCertManagerCRDs(t)
 	strict := client.WithFieldValidation(env.Client, metav1.FieldValidationStrict)
 	for _, name := range []string{"system", addonNamespace} {
-		NewWithT(t).Expect(env.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})).To(Succeed())
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+		NewWithT(t).Expect(client.IgnoreAlreadyExists(env.Client.Create(t.Context(), namespace))).To(Succeed())
 	}
 	folders, err := filepath.Glob("../../config/*/kustomization.yaml")
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
