@@ -40,6 +40,7 @@ generate: ## Generate deepcopy code, CRDs, RBAC, the ClusterClass variable, docs
 	$(CONTROLLER_GEN) crd paths=./api/v1alpha1/... output:crd:dir=config/crd/bases
 	$(CONTROLLER_GEN) rbac:roleName=system-manager-role paths=. paths=./controllers/... output:rbac:dir=config/rbac
 	go run ./templates/cluster/generate templates/cluster
+	go run ./templates/monitoring/generate config/monitoring
 	$(CRD_REF_DOCS) --source-path=api/v1alpha1 --config=api/reference/config.yaml --templates-dir=api/reference --renderer=markdown --output-path=docs/reference.md
 	go run ./test/docs/metrics/generate docs/metrics.md
 

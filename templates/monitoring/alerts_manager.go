@@ -1,0 +1,77 @@
+package monitoring
+
+import (
+	"fmt"
+	"time"
+)
+
+// managerAlerts look at what the manager tells. Standbys may tell the same as the leader, so values are not summed over Pods.
+func managerAlerts() []alert {
+	return append(clusterAlerts(), alert{
+		name: "RegistryCacheInjectionsFailing", severity: Warning,
+		expr:    sum("cluster, format, result", happened(`capi_registry_cache_injections_total{result=~"error|passed_through"}`, "1h")) + " > 0",
+		summary: "Machines boot without their caches.",
+		description: "Bootstrap data of the format {{ $labels.format }} was written without registry caches in the last hour ({{ $labels.result }}). " +
+			"An Event of the RegistryCache says why.",
+	}, alert{
+		name: "RegistryCacheReconcileFailing", severity: Warning, lasts: 30 * time.Minute,
+		expr:        sum("cluster, phase", increase("capi_registry_cache_reconcile_phase_errors_total", "15m")) + " > 3",
+		summary:     "The manager of registry caches fails at something.",
+		description: "The phase {{ $labels.phase }} of reconciling RegistryCaches has failed {{ $value | humanize }} times in 15 minutes. The manager's log says why.",
+	}, alert{
+		name: "RegistryCacheManagerDown", severity: Warning, lasts: 15 * time.Minute,
+		// Not absent(): that would fire in a Prometheus that never had a manager to look at.
+		expr: fmt.Sprintf("group by (cluster) (last_over_time(%[1]s[1d]))\nunless\ngroup by (cluster) (%[1]s)",
+			`controller_runtime_active_workers{controller="registrycache"}`),
+		summary:     "The manager of registry caches does not run.",
+		description: "No manager has answered for 15 minutes. Caches and nodes go on as they are; Machines that are created meanwhile boot without caches.",
+	})
+}
+
+// clusterAlerts are about one RegistryCache each.
+func clusterAlerts() []alert {
+	const which = "RegistryCache {{ $labels.namespace }}/{{ $labels.name }}"
+	return []alert{
+		{
+			name: "RegistryCacheUnavailable", severity: Critical, lasts: 15 * time.Minute,
+			expr:        largest(perSet, `capi_registry_cache_condition{type="CachesAvailable",status="False"}`) + " == 1",
+			summary:     "A Cluster has a registry cache without a ready replica.",
+			description: which + " has had a cache without a ready replica for 15 minutes. Nodes of that Cluster pull from the upstream.",
+		},
+		{
+			name: "RegistryCacheConditionFalse", severity: Warning, lasts: time.Hour,
+			// The others have alerts of their own; Ready sums them up, and Paused is false when all is well.
+			expr: largest(perSet+", type",
+				`capi_registry_cache_condition{type!~"Ready|Paused|CachesAvailable|NodesConfigured|CacheInUse",status="False"}`) + " == 1",
+			summary:     "A RegistryCache is not as it should be.",
+			description: "The condition {{ $labels.type }} of " + which + " has been False for an hour. Its message says why.",
+		},
+		{
+			name: "RegistryCacheNodesNotConfigured", severity: Warning, lasts: time.Hour,
+			expr:        fmt.Sprintf("%s\n- %s > 0", largest(perSet, "capi_registry_cache_nodes"), largest(perSet, "capi_registry_cache_nodes_configured")),
+			summary:     "Nodes of a Cluster do not do what its RegistryCache says.",
+			description: "Nodes of " + which + " that have not been configured for an hour: {{ $value }}. The condition NodesConfigured names them.",
+		},
+		{
+			name: "RegistryCacheNotUsed", severity: Warning, lasts: time.Hour,
+			expr:        largest(perSetItem, "capi_registry_cache_in_use") + " == 0",
+			summary:     "Every pull goes past a registry cache.",
+			description: "Nodes pull past the cache of {{ $labels.upstream }} of " + which + ". The condition CacheInUse has the likely reason.",
+		},
+		{
+			name: "RegistryCacheCertificateExpiring", severity: Warning, lasts: time.Hour,
+			// It is replaced when 30 days are left (docs/tls.md).
+			expr:    "min by (" + perSetItem + ") (capi_registry_cache_certificate_expiry_timestamp_seconds) - time() < 21 * 24 * 60 * 60",
+			summary: "The certificate of a cache is near its end.",
+			description: "The certificate of the cache of {{ $labels.upstream }} of " + which + " ends in {{ $value | humanizeDuration }}, and should have been replaced. " +
+				"After that nodes pull from the upstream.",
+		},
+		{
+			name: "RegistryCacheAuthorityExpiring", severity: Warning, lasts: time.Hour,
+			// It gets a successor when a year is left, which nodes may need a month to learn of.
+			expr:        "min by (" + perSet + ") (capi_registry_cache_authority_expiry_timestamp_seconds) - time() < 300 * 24 * 60 * 60",
+			summary:     "The certificate authority of a Cluster's caches is near its end.",
+			description: "The authority of " + which + " ends in {{ $value | humanizeDuration }}, and should have been replaced.",
+		},
+	}
+}

@@ -1,0 +1,40 @@
+package monitoring
+
+import (
+	"fmt"
+	"time"
+)
+
+// What node-sync tells of a cache, as its node sees it.
+const (
+	active  = `registry_cache_node_upstream_state{state="active"}`
+	waiting = `registry_cache_node_upstream_state{state="waiting"}`
+	around  = `registry_cache_node_upstream_state{state=~"waiting|conflict|unsupported"}`
+)
+
+// nodeAlerts look at what node-sync tells of its nodes. They count nodes: one alert for each would be thousands.
+func nodeAlerts() []alert {
+	return []alert{
+		{
+			name: "RegistryCacheBypassed", severity: Warning, lasts: 15 * time.Minute,
+			// Each of these nodes has been so for the whole time: new ones wait for a moment. If all wait, it is not them: RegistryCacheDown.
+			expr: fmt.Sprintf("count by (%s, state) (min_over_time(%s[15m]) == 1 and %s offset 15m == 1)\nunless on (%s)\nmin by (%s) (%s) == 1",
+				perCache, around, around, perCache, perCache, waiting),
+			summary:     "Nodes pull past a cache.",
+			description: "Nodes that do not use the cache of {{ $labels.upstream }} in namespace {{ $labels.namespace }}, and say {{ $labels.state }}: {{ $value }}.",
+		},
+		{
+			name: "RegistryCacheNodesNotSynced", severity: Warning, lasts: 15 * time.Minute,
+			expr:        "count by (cluster, namespace) (max_over_time(registry_cache_node_synced[15m]) == 0)",
+			summary:     "Nodes do not act on what they are told about caches.",
+			description: "Nodes whose unit has not taken over what node-sync in namespace {{ $labels.namespace }} has told it: {{ $value }}.",
+		},
+		{
+			name: "RegistryCacheFlaps", severity: Info, lasts: 30 * time.Minute,
+			expr:    fmt.Sprintf("%s\n/ count by (%s) (%s) > 3", sum(perCache, increase("registry_cache_node_withdrawals_total", "1h")), perCache, active),
+			summary: "A cache answers on and off.",
+			description: "Nodes have withdrawn the cache of {{ $labels.upstream }} in namespace {{ $labels.namespace }} {{ $value | humanize }} times each in the last hour. " +
+				"They pull from the upstream in between.",
+		},
+	}
+}

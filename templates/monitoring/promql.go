@@ -1,0 +1,45 @@
+package monitoring
+
+import (
+	"fmt"
+	"strings"
+)
+
+// What expressions are summed by. A cache may have several replicas, and each node goes to any of them: what clients and the upstream
+// see is summed over Pods. Volumes belong to one Pod.
+const (
+	perCache   = "cluster, namespace, upstream"
+	perPod     = "cluster, namespace, pod, upstream"
+	perSet     = "cluster, namespace, name"           // a RegistryCache, in the management cluster
+	perSetItem = "cluster, namespace, name, upstream" // one of its caches
+)
+
+// oneOf are conditions of which each alone is enough, a line each.
+func oneOf(conditions ...string) string { return strings.Join(conditions, "\nor\n") }
+
+func sum(by, expression string) string { return fmt.Sprintf("sum by (%s) (%s)", by, expression) }
+
+func largest(by, expression string) string { return fmt.Sprintf("max by (%s) (%s)", by, expression) }
+
+func rate(series, window string) string { return fmt.Sprintf("rate(%s[%s])", series, window) }
+
+func increase(series, window string) string { return fmt.Sprintf("increase(%s[%s])", series, window) }
+
+// orZero is zero where expression has no series and like has: counters with labels begin when something is first counted, and a stock
+// registry has none of registry_cache_*.
+func orZero(expression, like string) string { return fmt.Sprintf("(%s or 0 * %s)", expression, like) }
+
+// happened is true for each series that has counted within the window. A counter that begins with 1 does not increase, so one that was not
+// there before counts as well.
+func happened(series, window string) string {
+	return fmt.Sprintf("(%s > 0 or %s > 0 unless %s offset %s)", increase(series, window), series, series, window)
+}
+
+// hitRatio is the share of requests that cost the upstream no transfer of their own, from 0 to 1. It has no value without requests.
+// selector is what is between the braces of each series; window is a range, with its offset if it has one.
+func hitRatio(by, selector, window string) string {
+	of := func(name string) string { return sum(by, "rate("+name+"{"+selector+"}"+window+")") }
+	hits := of("registry_proxy_hits_total")
+	return fmt.Sprintf("(%s\n  + %s)\n/ (%s > 0)",
+		hits, orZero(of("registry_cache_coalesced_requests_total"), hits), of("registry_proxy_requests_total"))
+}
