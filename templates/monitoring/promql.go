@@ -17,7 +17,13 @@ const (
 // oneOf are conditions of which each alone is enough, a line each.
 func oneOf(conditions ...string) string { return strings.Join(conditions, "\nor\n") }
 
-func sum(by, expression string) string { return fmt.Sprintf("sum by (%s) (%s)", by, expression) }
+// sum is over everything if by is empty.
+func sum(by, expression string) string {
+	if by == "" {
+		return "sum(" + expression + ")"
+	}
+	return fmt.Sprintf("sum by (%s) (%s)", by, expression)
+}
 
 func largest(by, expression string) string { return fmt.Sprintf("max by (%s) (%s)", by, expression) }
 

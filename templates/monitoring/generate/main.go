@@ -38,7 +38,14 @@ func generate(folder string) error {
 		return err
 	}
 	about := "The alerts for the Prometheus Operator: the first object for workload clusters, the second for the management cluster (docs/alerts.md)."
-	return write(folder, "prometheusrule.yaml", about, objects)
+	if err := write(folder, "prometheusrule.yaml", about, objects); err != nil {
+		return err
+	}
+	dashboard, err := monitoring.Dashboard()
+	if err != nil {
+		return err
+	}
+	return save(folder, "dashboard.json", dashboard)
 }
 
 // encode makes a stream of YAML documents.
@@ -54,8 +61,12 @@ func encode[T any](documents ...T) ([]byte, error) {
 	return content.Bytes(), encoder.Close()
 }
 
+// write writes a file with a comment at its head.
 func write(folder, name, about string, content []byte) error {
-	content = append(fmt.Appendf(nil, header, about), content...)
+	return save(folder, name, append(fmt.Appendf(nil, header, about), content...))
+}
+
+func save(folder, name string, content []byte) error {
 	if err := os.WriteFile(filepath.Join(folder, name), content, 0o644); err != nil { //nolint:gosec // a file of the repository
 		return fmt.Errorf("writing what was generated: %w", err)
 	}
