@@ -97,6 +97,19 @@ func (a *Answer) hasValues() bool {
 	})
 }
 
+// Trim lets a capture begin with its first value.
+func (c *Capture) Trim() {
+	first := c.To
+	for _, a := range c.Answers {
+		for _, series := range a.Series {
+			if len(series.Values) > 0 && series.Values[0].Timestamp.Time().Before(first) {
+				first = series.Values[0].Timestamp.Time()
+			}
+		}
+	}
+	c.From = first
+}
+
 // Write keeps a capture in a file, whose folder is made.
 func (c *Capture) Write(file string) error {
 	content, err := json.Marshal(c)

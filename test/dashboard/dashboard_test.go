@@ -109,6 +109,16 @@ func TestWhatPrometheusRefusesIsAnError(t *testing.T) {
 	g.Expect(err).To(MatchError(And(ContainSubstring(`panel "Served": parse error`), ContainSubstring(`panel "Bytes": parse error`))))
 }
 
+func TestCapturesBeginWithTheirFirstValue(t *testing.T) {
+	g := NewWithT(t)
+	late, last := values(1, 2), values(3)
+	late[0].Values[0].Timestamp, late[0].Values[1].Timestamp, last[0].Values[0].Timestamp = 300_000, 305_000, 600_000
+	c := &dashboard.Capture{From: over.Start, To: over.End, Answers: []dashboard.Answer{{Panel: 1, Series: last}, {Panel: 2, Series: late}, {Panel: 3}}}
+	c.Trim()
+	g.Expect(c.From).To(BeTemporally("==", time.Unix(300, 0)))
+	g.Expect(c.To).To(Equal(over.End))
+}
+
 func TestAnswersAreKept(t *testing.T) {
 	g := NewWithT(t)
 	file := filepath.Join(t.TempDir(), "folder", "answers.json")
