@@ -30,7 +30,7 @@ func (p *reporter) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (e *engine) report() report.Report {
-	room := e.stored.Room()
+	room, pulls := e.stored.Room(), e.pulls.Pulls()
 	return report.Report{
 		Access: e.remote.Access(),
 		Volume: report.Volume{
@@ -39,6 +39,7 @@ func (e *engine) report() report.Report {
 			StoredBytes:   room.Used,
 			FreeBytes:     room.Free,
 		},
+		Pulls: &pulls,
 	}
 }
 

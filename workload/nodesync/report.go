@@ -1,5 +1,7 @@
 package main
 
+import "time"
+
 // Reasons of a Problem.
 const (
 	// ReasonConflict means that somebody else's file rules an upstream on this node.
@@ -22,6 +24,10 @@ type Report struct {
 	TakenOver  bool   `json:"takenOver"`
 	// Upstreams are the upstreams with their status on the node: active, static, waiting, conflict or unsupported.
 	Upstreams map[string]string `json:"upstreams,omitempty"`
+	// Since is how long they have been so: when the status of any of them changed last. Now is when this was said. Both are of the clock
+	// that the kubelet's Events have, too.
+	Since *time.Time `json:"since,omitempty"`
+	Now   time.Time  `json:"now"`
 	// Problems are what keeps the node from being configured.
 	Problems []Problem `json:"problems,omitempty"`
 }

@@ -28,6 +28,7 @@ func (s *Syncer) Handler() http.Handler {
 func (s *Syncer) answer(ok func(Report) bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		r := s.Report()
+		r.Now = time.Now().UTC()
 		w.Header().Set("Content-Type", "application/json")
 		if !ok(r) {
 			w.WriteHeader(http.StatusServiceUnavailable)

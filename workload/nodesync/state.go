@@ -1,8 +1,9 @@
 package main
 
-import (
-	"strings"
-)
+import "strings"
+
+// unitStateFile is where the unit says what it does.
+const unitStateFile = stateDir + "/state"
 
 // States of an upstream on a node, as the unit writes them.
 const (

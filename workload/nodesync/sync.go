@@ -152,6 +152,11 @@ func (s *Syncer) look() (r Report, upstreams []upstreamState) {
 		var generation string
 		generation, upstreams = s.unitState()
 		r.read(generation, upstreams)
+		// The unit writes it only when it changes.
+		if info, err := fs.Stat(s.host.FS(), unitStateFile); err == nil {
+			since := info.ModTime().UTC()
+			r.Since = &since
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -168,7 +173,7 @@ func (s *Syncer) look() (r Report, upstreams []upstreamState) {
 func (s *Syncer) unitState() (generation string, upstreams []upstreamState) {
 	s.withdrawals.mu.Lock()
 	defer s.withdrawals.mu.Unlock()
-	content, _ := fs.ReadFile(s.host.FS(), stateDir+"/state")
+	content, _ := fs.ReadFile(s.host.FS(), unitStateFile)
 	generation, upstreams = parseState(string(content))
 	s.withdrawals.observe(upstreams)
 	return generation, upstreams

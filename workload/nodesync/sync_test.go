@@ -109,6 +109,8 @@ func (n *node) status(path string) int {
 	n.syncer.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 	var r Report
 	n.Expect(json.Unmarshal(w.Body.Bytes(), &r)).To(Succeed())
+	n.Expect(r.Now).To(BeTemporally("~", time.Now(), time.Minute))
+	r.Now = time.Time{} // the rest is the same whenever it is asked for
 	n.Expect(r).To(Equal(n.syncer.Report()))
 	return w.Code
 }
@@ -197,6 +199,20 @@ func TestReport_is_taken_over_only_when_the_unit_repeats_the_generation(t *testi
 	n.Expect(n.status("/startz")).To(Equal(http.StatusOK))
 	n.Expect(n.status("/readyz")).To(Equal(http.StatusOK))
 	n.Expect(n.syncer.Report().Upstreams).To(Equal(map[string]string{"docker.io": "active", "ghcr.io": "static", "quay.io": "waiting"}))
+}
+
+// TestReport_tells_how_long_upstreams_have_been_as_they_are: the unit writes its state when it changes, and then only.
+func TestReport_tells_how_long_upstreams_have_been_as_they_are(t *testing.T) {
+	n := newNode(t)
+	n.want(t, files("docker.io"), false)
+	n.round()
+	n.Expect(n.syncer.Report().Since).To(BeNil(), "the unit has not said anything")
+	n.says("generation " + n.syncer.state.Generation + "\ndocker.io active\n")
+	before := time.Now().Add(-time.Hour)
+	n.Expect(os.Chtimes(filepath.Join(n.root, stateDir, "state"), before, before)).To(Succeed())
+	n.round()
+	n.Expect(n.syncer.Report().Since).To(HaveValue(BeTemporally("~", before, time.Second)))
+	n.Expect(n.status("/report")).To(Equal(http.StatusOK), "also as a document")
 }
 
 func TestReport_names_what_keeps_a_node_from_being_configured(t *testing.T) {

@@ -37,11 +37,12 @@ type Handler struct {
 	manifests singleflight.Group // by repository@digest
 	tags      singleflight.Group // by repository:tag
 	slow      atomic.Int64       // when a tag was last waited for in vain, in nanoseconds since 1970; 0: it was not since
+	demand    demand
 }
 
 // New returns a Handler. Store and Upstream are required.
 func New(options Options) *Handler {
-	return &Handler{Options: options, transfers: newTransfers(options.Store, options.Upstream)}
+	return &Handler{Options: options, transfers: newTransfers(options.Store, options.Upstream), demand: demand{began: time.Now()}}
 }
 
 // Wait returns when no transfer runs any more; those that nobody waits for but that are worth their end are among them.

@@ -44,6 +44,7 @@ type manifest struct {
 
 // Manifest answers GET and HEAD of /v2/<name>/manifests/<reference>.
 func (h *Handler) Manifest(w http.ResponseWriter, r *http.Request) {
+	h.demand.note(&h.demand.asked)
 	repository, reference := mux.Vars(r)["name"], mux.Vars(r)["reference"]
 	var m manifest
 	var err error
@@ -60,6 +61,7 @@ func (h *Handler) Manifest(w http.ResponseWriter, r *http.Request) {
 		serveError(w, r, err, errcode.ErrorCodeManifestUnknown)
 		return
 	}
+	h.demand.note(&h.demand.answered)
 	m.serve(w, r)
 }
 

@@ -14,6 +14,8 @@ const Path = "/report"
 type Report struct {
 	Access Access `json:"access"`
 	Volume Volume `json:"volume"`
+	// Pulls is nil in the report of a cache that does not count them yet.
+	Pulls *Pulls `json:"pulls,omitempty"`
 }
 
 // Access is what became of the credentials and CA certificates with which the cache asks its upstream.
@@ -66,6 +68,21 @@ const (
 	// VolumeFailing means that the file system refuses writes for another reason.
 	VolumeFailing VolumeState = "Failing"
 )
+
+// Pulls is what nodes have asked the cache for since its process began: manifests, with which each pull begins. Probes are none. All times are
+// durations, so that it does not matter whether clocks agree; each is rounded down.
+type Pulls struct {
+	RunningSeconds int64 `json:"runningSeconds"`
+	// Asked counts all of them, Answered those that the cache had an answer for; the rest went on to the next host.
+	Asked    Tally `json:"asked"`
+	Answered Tally `json:"answered"`
+}
+
+// Tally is how many requests there were, and how long ago the last one was; SecondsAgo is nil if there was none.
+type Tally struct {
+	Count      int64  `json:"count"`
+	SecondsAgo *int64 `json:"secondsAgo,omitempty"`
+}
 
 // Decode reads a document. States that this version does not know are kept as they are.
 func Decode(document []byte) (Report, error) {
