@@ -129,6 +129,22 @@ const (
 )
 
 const (
+	// CacheInUseCondition is true when nodes pull through every cache that they have pulled anything through, and around none.
+	CacheInUseCondition = "CacheInUse"
+
+	// CacheInUseReason means that nodes pull through the caches; the message names those that nothing was pulled through yet.
+	CacheInUseReason = "InUse"
+	// CacheNotPulledReason means that nothing was pulled through a cache yet, and that nothing is known to have gone around one.
+	CacheNotPulledReason = "NotPulled"
+	// CacheUseNotReportedReason means that caches do not tell what they are asked for.
+	CacheUseNotReportedReason = "NotReported"
+	// NoNodeConfiguredReason means that there is a cache that no node uses; the message says why.
+	NoNodeConfiguredReason = "NoNodeConfigured"
+	// CacheBypassedReason means that nodes which should use a cache pulled around it; the message names images and nodes.
+	CacheBypassedReason = "Bypassed"
+)
+
+const (
 	// VariableAppliedCondition tells what became of the variable registryCache of the Cluster, while it has one. It is no part of Ready:
 	// caches run as the spec says, wherever that came from.
 	VariableAppliedCondition = "VariableApplied"

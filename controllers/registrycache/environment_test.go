@@ -42,6 +42,11 @@ const (
 	logLevel = 7
 )
 
+// usageTimes are short. What is compared are whole seconds, of Events and of reports.
+var usageTimes = registrycache.UsageTimes{
+	Quiet: time.Second, Look: 200 * time.Millisecond, LookAgain: 200 * time.Millisecond, Settle: time.Second, Apart: time.Second, Margin: time.Millisecond,
+}
+
 // One API server is the management cluster and every workload cluster; tests differ in namespace and CIDR.
 var (
 	env        *envtest.Environment
@@ -111,6 +116,7 @@ func start(ctx context.Context) (<-chan struct{}, error) {
 		UnreachableDeletionTimeout: deletionTimeout,
 		NodeForgetTimeout:          forgetTimeout,
 		CertificateOverlap:         overlap,
+		Usage:                      usageTimes,
 	}
 	if err := reconciler.SetupWithManager(ctx, mgr, controller.Options{MaxConcurrentReconciles: 4}); err != nil {
 		return nil, err
@@ -135,6 +141,7 @@ type fakeClusters struct {
 	connected map[client.ObjectKey]bool
 	watches   map[string]bool
 	reports   map[client.ObjectKey]toldReport
+	nodes     map[client.ObjectKey]func() []byte
 }
 
 func newFakeClusters(ctx context.Context, config *rest.Config) (*fakeClusters, error) {
@@ -155,6 +162,7 @@ func newFakeClusters(ctx context.Context, config *rest.Config) (*fakeClusters, e
 	return &fakeClusters{
 		cached: cached, live: live, cache: cache, events: make(chan event.GenericEvent, 10),
 		connected: map[client.ObjectKey]bool{}, watches: map[string]bool{}, reports: map[client.ObjectKey]toldReport{},
+		nodes: map[client.ObjectKey]func() []byte{},
 	}, err
 }
 
@@ -166,7 +174,14 @@ func (f *fakeClusters) GetUncachedClient(_ context.Context, cluster client.Objec
 	return f.live, f.check(cluster)
 }
 
+// NodeReport is what the test says, or that of a node with a trouble.
 func (f *fakeClusters) NodeReport(_ context.Context, cluster, pod client.ObjectKey) ([]byte, error) {
+	f.mu.Lock()
+	document := f.nodes[pod]
+	f.mu.Unlock()
+	if document != nil {
+		return document(), f.check(cluster)
+	}
 	return []byte(`{"problems":[{"reason":"Conflict","upstream":"docker.io","message":"a trouble of ` + pod.Name + `"}]}`), f.check(cluster)
 }
 

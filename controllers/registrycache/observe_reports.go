@@ -75,7 +75,7 @@ func (r *Reconciler) ask(ctx context.Context, s *scope, cache addonsv1.Cache, re
 
 // nextReport is soon while something changes.
 func (r *Reconciler) nextReport(s *scope) time.Duration {
-	for _, kind := range []string{addonsv1.CredentialsValidCondition, addonsv1.VolumesHealthyCondition} {
+	for _, kind := range []string{addonsv1.CredentialsValidCondition, addonsv1.VolumesHealthyCondition, addonsv1.CacheInUseCondition} {
 		condition := conditions.Get(s.cache, kind)
 		if condition == nil || r.Clock.Since(condition.LastTransitionTime.Time) < reportSettled {
 			return reportPollSoon

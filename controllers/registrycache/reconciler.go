@@ -51,6 +51,9 @@ type Reconciler struct {
 	// CertificateOverlap is how long nodes go on to trust an authority after the last certificate of it was replaced.
 	CertificateOverlap time.Duration
 
+	// Usage bounds how soon something is said of the use of caches.
+	Usage UsageTimes
+
 	// WatchNamespace limits what is watched to a namespace; "" does not.
 	WatchNamespace string
 
@@ -58,6 +61,7 @@ type Reconciler struct {
 	refusals     *refusals
 	certificates *certificates
 	references   *references
+	usages       *usages
 	watcher      watcher
 	expiries     expiries
 }
@@ -104,7 +108,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	}
 	return run(ctx, s, r.findCluster, r.joinCluster, r.ensureAuthority, r.allocateAddresses, r.trustMirrors, r.publishPayload, r.readSecrets,
 		r.connectWorkload, r.applyWorkload, r.syncNodes, r.observeNodes, r.awaitNodes, r.rotateCertificates, r.pruneWorkload, r.observeWorkload,
-		r.observeReports, r.releaseSecrets)
+		r.observeReports, r.observeUsage, r.releaseSecrets)
 }
 
 // run runs phases in order until one fails or says that the rest has nothing to do. The earliest requeue counts.
@@ -147,6 +151,7 @@ func patchOptions(err error) []patch.Option {
 		addonsv1.NodesConfiguredCondition,
 		addonsv1.CredentialsValidCondition,
 		addonsv1.VolumesHealthyCondition,
+		addonsv1.CacheInUseCondition,
 		addonsv1.PausedCondition,
 	}}
 	if err != nil {

@@ -19,5 +19,6 @@ func (r *Reconciler) releaseFinalizer(_ context.Context, s *scope) (ctrl.Result,
 	r.applier.Forget(s.clusterKey())
 	r.refusals.forgetCluster(s.clusterKey())
 	r.certificates.forgetCluster(s.clusterKey())
+	r.usages.forgetCluster(s.clusterKey())
 	return ctrl.Result{}, nil
 }

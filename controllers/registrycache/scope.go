@@ -90,6 +90,8 @@ type cacheFact struct {
 	// volume is what is known of its claims, reports what its Pods tell.
 	volume  volumeFact
 	reports reportsFact
+	// usage is what is known of its use.
+	usage usageFact
 }
 
 // clusterKey names the workload cluster, which is also the name of the RegistryCache.

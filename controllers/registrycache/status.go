@@ -24,6 +24,7 @@ func setStatus(s *scope) {
 		addonsv1.NodesConfiguredCondition:      nodesConfigured(s),
 		addonsv1.CredentialsValidCondition:     unlessEnding(s, credentialsValid),
 		addonsv1.VolumesHealthyCondition:       unlessEnding(s, volumesHealthy),
+		addonsv1.CacheInUseCondition:           unlessEnding(s, cacheInUse),
 	} {
 		condition.Type = kind
 		conditions.Set(s.cache, condition)
@@ -32,7 +33,7 @@ func setStatus(s *scope) {
 	_ = conditions.SetSummaryCondition(s.cache, s.cache, addonsv1.ReadyCondition,
 		conditions.ForConditionTypes{addonsv1.AddressesAllocatedCondition, addonsv1.CertificatesValidCondition, addonsv1.CachesAvailableCondition,
 			addonsv1.MirrorsValidCondition, addonsv1.NodePayloadPublishedCondition, addonsv1.NodesConfiguredCondition,
-			addonsv1.CredentialsValidCondition, addonsv1.VolumesHealthyCondition},
+			addonsv1.CredentialsValidCondition, addonsv1.VolumesHealthyCondition, addonsv1.CacheInUseCondition},
 		conditions.CustomMergeStrategy{MergeStrategy: conditions.DefaultMergeStrategy(conditions.GetPriorityFunc(priority), conditions.ComputeReasonFunc(
 			conditions.GetDefaultComputeMergeReasonFunc(clusterv1.NotReadyReason, clusterv1.ReadyUnknownReason, clusterv1.ReadyReason),
 		))},

@@ -26,12 +26,14 @@ func joined(make func(reason, message string) metav1.Condition, issues []issue) 
 	return make(issues[0].reason, strings.Join(messages, "\n"))
 }
 
-// priority is that of a condition in the summary. Two of them, while nobody knows, do not make Ready unknown: a cache serves, whether or not the API server can ask
-// it how it is.
+// priority is that of a condition in the summary. Some of them, while nobody knows, do not make Ready unknown: a cache serves, whether or not the API server can ask
+// it how it is, and whether or not anybody has pulled anything.
 func priority(condition metav1.Condition) conditions.MergePriority {
-	unknown := condition.Status == metav1.ConditionUnknown
-	if unknown && (condition.Reason == addonsv1.CredentialsNotCheckedReason || condition.Reason == addonsv1.VolumesNotReportedReason) {
-		return conditions.InfoMergePriority
+	if condition.Status == metav1.ConditionUnknown {
+		switch condition.Reason {
+		case addonsv1.CredentialsNotCheckedReason, addonsv1.VolumesNotReportedReason, addonsv1.CacheNotPulledReason:
+			return conditions.InfoMergePriority
+		}
 	}
 	return conditions.GetDefaultMergePriorityFunc()(condition)
 }

@@ -79,6 +79,8 @@ func (r *Reconciler) init() {
 	r.applier = apply.New()
 	r.refusals = newRefusals()
 	r.certificates = newCertificates()
+	r.usages = newUsages()
+	r.Usage.setDefaults()
 	if r.Clock == nil {
 		r.Clock = clock.RealClock{}
 	}
