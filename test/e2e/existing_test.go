@@ -80,6 +80,8 @@ var _ = Describe("A cluster that was there before its RegistryCache", Ordered, C
 		Expect(node.ReadFile(ctx, file)).To(ContainSubstring(w.status(ctx, w.two).Endpoint))
 	}, NodeTimeout(8*time.Minute))
 
+	inUseSpecs(w)
+
 	It("adds, changes and removes an upstream while every node pulls, without a failed or slow pull", func(ctx context.Context) {
 		image := push(ctx, w.one, "loop/image")
 		watched := w.watch(ctx, w.one)
