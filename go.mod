@@ -60,6 +60,7 @@ require (
 	github.com/gorilla/handlers v1.5.2 // indirect
 	github.com/moby/locker v1.0.1 // indirect
 	github.com/stretchr/testify v1.12.1 // indirect
+	k8s.io/cli-runtime v0.36.3 // indirect
 )
 
 require (
