@@ -1,0 +1,254 @@
+package doctor
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
+	"github.com/capi-registry-cache/capi-registry-cache/templates/manifests"
+)
+
+const (
+	// nodesAtATime is how many nodes are asked at the same time.
+	nodesAtATime = 10
+	reportPath   = "/report"
+)
+
+// Reasons and states in the report of a node, as workload/nodesync and the node script have them.
+const (
+	reasonConflict    = "Conflict"
+	reasonUnsupported = "Unsupported"
+	reasonNoSystemd   = "NoSystemd"
+	reasonWriteFailed = "WriteFailed"
+	stateWaiting      = "waiting"
+	stateActive       = "active"
+
+	nodeUnit = "configure-containerd-registries"
+)
+
+// node is what is known of one.
+type node struct {
+	name string
+	// absent says why nothing reports from there, if nothing does.
+	absent string
+	report nodeReport
+}
+
+// nodeReport is what node-sync tells of a node.
+type nodeReport struct {
+	TakenOver bool              `json:"takenOver"`
+	Upstreams map[string]string `json:"upstreams"`
+	Problems  []problem         `json:"problems"`
+}
+
+type problem struct{ Reason, Upstream, Message string }
+
+// nodeSync makes sure that somebody looks after the nodes, and that their unit does as it is told.
+func nodeSync(ctx context.Context, s *subject) (finding, error) {
+	if f, not := s.notReached(); not {
+		return f, nil
+	}
+	if s.rc.Spec.Nodes.Existing == v1alpha1.ExistingNodesIgnore {
+		return unchecked("spec.nodes.existing is Ignore, so nothing reports from nodes; on a node: cat /run/capi-registry-cache/state"), nil
+	}
+	set := &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Namespace: s.rc.Spec.Namespace, Name: manifests.NodeSyncName}}
+	found, err := there(ctx, s.workload.Client, set)
+	if err != nil {
+		return finding{}, err
+	}
+	if !found {
+		return broken(fmt.Sprintf("there is no DaemonSet %s/%s, so nodes are told nothing new", set.Namespace, set.Name), s.madeAnew()), nil
+	}
+	if err := s.lookAtNodes(ctx, set.Spec.Template.Annotations[manifests.GenerationAnnotation]); err != nil {
+		return finding{}, err
+	}
+	if troubles := s.troubles(unitTrouble); len(troubles) > 0 {
+		return broken(list(troubles), s.nodeRemedy(troubles)), nil
+	}
+	return ok("%d node(s) report that their unit does as it is told", len(s.nodes)), nil
+}
+
+// lookAtNodes asks node-sync on every Linux node, or on the one that was named.
+func (s *subject) lookAtNodes(ctx context.Context, generation string) error {
+	nodes, pods := &corev1.NodeList{}, &corev1.PodList{}
+	if err := s.workload.Client.List(ctx, nodes, client.MatchingLabels{corev1.LabelOSStable: string(corev1.Linux)}); err != nil {
+		return err
+	}
+	if err := s.workload.Client.List(ctx, pods, client.InNamespace(s.rc.Spec.Namespace), client.MatchingLabels(manifests.NodeSyncSelector())); err != nil {
+		return err
+	}
+	looked := []node{}
+	for _, n := range nodes.Items {
+		if s.Node == "" || n.Name == s.Node {
+			looked = append(looked, node{name: n.Name})
+		}
+	}
+	if s.Node != "" && len(looked) == 0 {
+		return fmt.Errorf("there is no Linux node %s among %d", s.Node, len(nodes.Items))
+	}
+	asking, ctx := errgroup.WithContext(ctx)
+	asking.SetLimit(nodesAtATime)
+	for i := range looked {
+		asking.Go(func() error { return s.ask(ctx, &looked[i], pods.Items, generation) })
+	}
+	err := asking.Wait()
+	slices.SortFunc(looked, func(a, b node) int { return strings.Compare(a.name, b.name) })
+	s.nodes = looked
+	return err
+}
+
+func (s *subject) ask(ctx context.Context, n *node, pods []corev1.Pod, generation string) error {
+	i := slices.IndexFunc(pods, func(p corev1.Pod) bool {
+		return p.Spec.NodeName == n.name && p.Annotations[manifests.GenerationAnnotation] == generation && p.DeletionTimestamp.IsZero()
+	})
+	if i < 0 {
+		n.absent = "node-sync does not run there with the desired state that it should have"
+		return nil
+	}
+	document, err := s.workload.Pods.Get(ctx, client.ObjectKeyFromObject(&pods[i]), manifests.NodeSyncPort, reportPath)
+	if apierrors.IsForbidden(err) {
+		return err
+	}
+	if err == nil {
+		err = json.Unmarshal(document, &n.report)
+	}
+	if err == nil {
+		return nil
+	}
+	n.absent = fmt.Sprintf("node-sync does not answer: %v", err)
+	if message, _, podErr := podTrouble(ctx, s.workload.Client, &pods[i]); podErr == nil && !ready(&pods[i]) {
+		n.absent = "the Pod of node-sync " + message
+	}
+	return nil
+}
+
+// troubles are what a look finds at nodes, of the first few.
+func (s *subject) troubles(look func(node) []string) []string {
+	var all []string
+	more := 0
+	for _, n := range s.nodes {
+		found := list(look(n))
+		switch {
+		case found == "":
+		case len(all) == named:
+			more++
+		default:
+			all = append(all, "node "+n.name+": "+strings.ReplaceAll(found, "\n", "; "))
+		}
+	}
+	if more > 0 {
+		all = append(all, fmt.Sprintf("and %d more", more))
+	}
+	return all
+}
+
+// unitTrouble is all that neither a hosts.toml of somebody else nor containerd is to blame for.
+func unitTrouble(n node) []string {
+	if n.absent != "" {
+		return []string{n.absent}
+	}
+	return problems(n, func(p problem) bool { return p.Reason != reasonConflict && p.Reason != reasonUnsupported })
+}
+
+func problems(n node, which func(problem) bool) []string {
+	var all []string
+	for _, p := range n.report.Problems {
+		if !which(p) {
+			continue
+		}
+		message := p.Message
+		if p.Reason == reasonConflict {
+			message = p.Upstream + ": " + message
+		}
+		if p.Reason == reasonNoSystemd || p.Reason == reasonWriteFailed {
+			message = p.Reason + ": " + message
+		}
+		all = append(all, message)
+	}
+	return all
+}
+
+func (s *subject) nodeRemedy(troubles []string) string {
+	text := strings.Join(troubles, "\n")
+	switch {
+	case strings.Contains(text, reasonNoSystemd):
+		return "node-sync starts the unit over the node's system bus: is systemd there, and its socket /run/dbus/system_bus_socket?"
+	case strings.Contains(text, reasonWriteFailed):
+		return "Look on the node at what stands in the way of that file, such as a directory of its name or a file system that is read-only or full, and remove it; node-sync tries again every ten seconds"
+	case strings.Contains(text, "node-sync"):
+		return "Its Events say why: " + s.there("describe pods -l "+v1alpha1.InstanceLabel+"="+manifests.NodeSyncName)
+	}
+	return fmt.Sprintf("On the node: systemctl status %s; journalctl -u %s", nodeUnit, nodeUnit)
+}
+
+func (s *subject) noReports() (finding, bool) {
+	return unchecked("nothing reports from nodes"), s.nodes == nil
+}
+
+// containerd makes sure that its effective configuration has it read the directory, as the unit on each node finds it.
+func containerd(_ context.Context, s *subject) (finding, error) {
+	if f, not := s.noReports(); not {
+		return f, nil
+	}
+	troubles := s.troubles(func(n node) []string {
+		return problems(n, func(p problem) bool { return p.Reason == reasonUnsupported })
+	})
+	if len(troubles) == 0 {
+		return ok("reads %s, and nothing else", s.rc.Spec.Nodes.CertsDir), nil
+	}
+	remedy := fmt.Sprintf("Set config_path of containerd to %q alone, in its configuration on the node, and restart containerd; or let spec.nodes.certsDir be the one directory that it has (docs/nodes.md). "+
+		"From containerd 2.1 on, mirrors are ignored without a word while it is a list", s.rc.Spec.Nodes.CertsDir)
+	if strings.Contains(strings.Join(troubles, "\n"), "drain and reboot") {
+		remedy = "The unit sets it when a node boots: drain and reboot the node, or replace its Machine. Images of image-builder have it set"
+	}
+	return broken(list(troubles), remedy), nil
+}
+
+// hostsFiles makes sure that nobody else rules an upstream.
+func hostsFiles(_ context.Context, s *subject) (finding, error) {
+	if f, not := s.noReports(); not {
+		return f, nil
+	}
+	troubles := s.troubles(func(n node) []string {
+		return problems(n, func(p problem) bool { return p.Reason == reasonConflict })
+	})
+	if len(troubles) > 0 {
+		return broken(list(troubles), "Remove that file, link or certificate from the node, and from whatever puts it there; the unit takes over within seconds. Or leave it: then it wins, and the cache is not used there"), nil
+	}
+	return ok("no hosts.toml of somebody else is in the way"), nil
+}
+
+// reached makes sure that nodes get an answer of the caches: what was found so far was seen from elsewhere.
+func reached(_ context.Context, s *subject) (finding, error) {
+	if f, not := s.noReports(); not {
+		return f, nil
+	}
+	troubles := s.troubles(func(n node) []string {
+		var waiting []string
+		for upstream, state := range n.report.Upstreams {
+			if state == stateWaiting {
+				endpoint := ""
+				if status := s.status(upstream); status != nil {
+					endpoint = " at " + status.Endpoint
+				}
+				waiting = append(waiting, "the cache of "+upstream+endpoint+" does not answer it")
+			}
+		}
+		slices.Sort(waiting)
+		return waiting
+	})
+	if len(troubles) > 0 {
+		return broken(list(troubles), "Ready Pods that a node does not reach: does it reach Service addresses (kube-proxy, network plugin, NetworkPolicy, docs/access.md)? On the node: cat /run/capi-registry-cache/state, and ask the address with curl (docs/troubleshooting.md)"), nil
+	}
+	return ok("every node gets an answer of every cache"), nil
+}
