@@ -19,6 +19,7 @@ const (
 	hits             = "registry_proxy_hits_total"
 	coalesced        = "registry_cache_coalesced_requests_total"
 	upstreamRequests = "registry_cache_upstream_requests_total"
+	storedBytes      = "registry_cache_stored_bytes"
 	processStart     = "process_start_time_seconds"
 )
 
@@ -95,7 +96,7 @@ func Parse(metrics []byte) (Counts, time.Time, error) {
 		ServedBytes: sum(families[pushedBytes]), FetchedBytes: sum(families[pulledBytes]),
 		Requests: sum(families[requests]), Hits: sum(families[hits]), Coalesced: sum(families[coalesced]),
 	}
-	if families[coalesced] != nil || families[upstreamRequests] != nil {
+	if families[storedBytes] != nil { // ours has it from its start, and counters with labels only once they count
 		total := sum(families[upstreamRequests])
 		counts.UpstreamRequests = &total
 	}
@@ -113,7 +114,7 @@ func sum(family *dto.MetricFamily) int64 {
 
 func started(family *dto.MetricFamily) time.Time {
 	for _, metric := range family.GetMetric() {
-		return time.UnixMilli(int64(metric.GetGauge().GetValue() * 1000))
+		return time.UnixMilli(int64((metric.GetGauge().GetValue()+metric.GetUntyped().GetValue())*1000))
 	}
 	return time.Time{}
 }

@@ -108,7 +108,7 @@ func newPatient(t *testing.T) *patient {
 		return apimeta.IsStatusConditionTrue(p.rc.Status.Conditions, v1alpha1.PausedCondition)
 	}).Should(BeTrue())
 	p.options = doctor.Options{
-		Management: env.Client, Cluster: client.ObjectKeyFromObject(p.rc), LeasePatience: 2 * time.Second, PullPatience: 5 * time.Second,
+		Management: env.Client, Cluster: client.ObjectKeyFromObject(p.rc), LeasePatience: time.Second, PullPatience: 2 * time.Second,
 		Connect: func(ctx context.Context, cluster client.ObjectKey) (*reach.Workload, error) {
 			workload, err := reach.Connect(ctx, env.Client, cluster, "")
 			if err == nil {
@@ -239,7 +239,7 @@ func (p *patient) changeStatus(obj client.Object, mutate func()) (undo func()) {
 	}
 }
 
-// remove deletes an object, and returns what brings one like it back.
+// remove deletes an object, and returns what brings one like it back, a Pod running.
 func (p *patient) remove(obj client.Object) (undo func()) {
 	p.t.Helper()
 	p.get(obj)
@@ -250,6 +250,9 @@ func (p *patient) remove(obj client.Object) (undo func()) {
 		again.SetResourceVersion("")
 		again.SetUID("")
 		p.Eventually(func() error { return env.Client.Create(context.Background(), again) }).Should(Succeed())
+		if pod, isPod := again.(*corev1.Pod); isPod {
+			p.changeStatus(pod, func() { healthy(pod) })
+		}
 	}
 }
 

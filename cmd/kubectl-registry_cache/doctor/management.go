@@ -143,7 +143,7 @@ func (s *subject) leased(ctx context.Context, namespace string) (fresh bool, hol
 	if age := s.Now().Sub(renewed.Time); age >= 0 && age < time.Duration(ptr.Deref(lease.Spec.LeaseDurationSeconds, 0))*time.Second {
 		return true, holder, nil
 	}
-	err = wait.PollUntilContextTimeout(ctx, time.Second, s.LeasePatience, false, func(ctx context.Context) (bool, error) {
+	err = wait.PollUntilContextTimeout(ctx, time.Second, s.LeasePatience, false, func(context.Context) (bool, error) {
 		if _, err := there(ctx, s.Management, lease); err != nil {
 			return false, err
 		}

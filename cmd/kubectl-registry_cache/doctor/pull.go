@@ -112,9 +112,9 @@ func pullPod(namespace, node, image string) *corev1.Pod {
 	}
 }
 
-// waitPulled says why the image was not pulled, if it was not.
+// waitPulled says why the image was not pulled, if it was not. The last look may end after the time is over: it is no error then.
 func (s *subject) waitPulled(ctx context.Context, pod *corev1.Pod) (trouble string, err error) {
-	err = wait.PollUntilContextTimeout(ctx, 500*time.Millisecond, s.PullPatience, true, func(ctx context.Context) (done bool, err error) {
+	err = wait.PollUntilContextTimeout(ctx, 500*time.Millisecond, s.PullPatience, true, func(context.Context) (done bool, err error) {
 		if err := s.workload.Client.Get(ctx, client.ObjectKeyFromObject(pod), pod); err != nil {
 			return false, err
 		}
