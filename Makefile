@@ -110,6 +110,7 @@ build: ## Build the binaries into bin/.
 	$(STATIC) -o $(BIN)/manager .
 	$(STATIC) -o $(BIN)/workload ./workload
 	$(STATIC) -o $(BIN)/node-sync ./workload/nodesync
+	$(STATIC) -o $(BIN)/kubectl-registry_cache ./cmd/kubectl-registry_cache
 
 .PHONY: run
 run: generate ## Run the manager against the cluster of the current kubeconfig.

@@ -5,6 +5,7 @@
 //	  metadata.yaml           which contract of Cluster API the version implements
 //	  *.yaml                  cluster templates for users
 //	  <image>-<os>-<arch>.tar image archives, for `docker load`, `skopeo copy docker-archive:` and `ctr images import`
+//	  kubectl-registry_cache-<os>-<arch>.tar.gz  the plugin of kubectl and clusterctl
 //	  SHA256SUMS              of all of these
 //
 // `make release` compiles the binaries and renders config/release for it. Both images are made of a Dockerfile that begins FROM scratch and

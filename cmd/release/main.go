@@ -18,7 +18,7 @@ type release struct {
 	components, metadata        string
 	templates                   string
 	managerImage, workloadImage string
-	binaries, out               string
+	binaries, plugins, out      string
 }
 
 func main() {
@@ -30,6 +30,7 @@ func main() {
 	flag.StringVar(&r.managerImage, "manager-image", "", "Image of the manager, with registry and tag.")
 	flag.StringVar(&r.workloadImage, "workload-image", "", "Image of what runs in workload clusters, with registry and tag.")
 	flag.StringVar(&r.binaries, "binaries", "", "Folder with a folder for each platform, such as linux-amd64, with the binaries of both images.")
+	flag.StringVar(&r.plugins, "plugins", "", "Folder with a folder for each platform with the plugin of kubectl; none if it is empty.")
 	flag.StringVar(&r.out, "out", "out", "Folder for the release.")
 	flag.Parse()
 	if err := r.write(); err != nil {
@@ -48,7 +49,7 @@ func (r *release) write() error {
 	if err := os.MkdirAll(r.folder(), 0o755); err != nil {
 		return fmt.Errorf("making the folder of the release: %w", err)
 	}
-	return errors.Join(r.writeMetadata(), r.writeComponents(), r.copyTemplates(), r.writeImages(), r.writeChecksums())
+	return errors.Join(r.writeMetadata(), r.writeComponents(), r.copyTemplates(), r.writeImages(), r.writePlugins(), r.writeChecksums())
 }
 
 func (r *release) put(name string, content []byte) error {

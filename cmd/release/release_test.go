@@ -31,8 +31,10 @@ func newRelease(t *testing.T) *release {
 	r := &release{
 		version: "v0.1.2", components: filepath.Join(folder, "components.yaml"), metadata: "metadata.yaml", templates: filepath.Join("templates", "cluster"),
 		managerImage: "registry.example.com/manager:v0.1.2", workloadImage: "registry.example.com:5000/workload:v0.1.2",
-		binaries: filepath.Join(folder, "binaries"), out: filepath.Join(folder, "out"),
+		binaries: filepath.Join(folder, "binaries"), plugins: filepath.Join(folder, "plugins"), out: filepath.Join(folder, "out"),
 	}
+	g.Expect(os.MkdirAll(filepath.Join(r.plugins, "darwin-arm64"), 0o700)).To(Succeed())
+	g.Expect(os.WriteFile(filepath.Join(r.plugins, "darwin-arm64", plugin), []byte("the plugin"), 0o600)).To(Succeed())
 	g.Expect(os.WriteFile(r.components, []byte(components), 0o600)).To(Succeed())
 	for _, platform := range []string{"linux-amd64", "linux-arm64"} {
 		g.Expect(os.MkdirAll(filepath.Join(r.binaries, platform), 0o700)).To(Succeed())
@@ -60,6 +62,8 @@ args: [--workload-image=${REGISTRY_CACHE_WORKLOAD_IMAGE:=registry.example.com:50
 `))
 	g.Expect(string(read(t, r, "metadata.yaml"))).To(ContainSubstring("v1beta2"))
 	g.Expect(read(t, r, "cluster-template-content-from.yaml")).NotTo(BeEmpty())
+
+	g.Expect(filesOf(g, read(t, r, "kubectl-registry_cache-darwin-arm64.tar.gz"))).To(Equal(map[string]string{"kubectl-registry_cache": "0755 the plugin"}))
 
 	check := exec.Command("sha256sum", "--check", "--strict", "SHA256SUMS")
 	check.Dir = r.folder()
@@ -156,6 +160,7 @@ func TestAReleaseThatClusterctlWouldRefuseIsNotMade(t *testing.T) {
 		"an image without a registry":    {func(r *release) { r.managerImage = "manager:v1" }, `image "manager:v1"`},
 		"an image without a tag":         {func(r *release) { r.workloadImage = "registry.example.com/workload" }, "has no tag; accepted are"},
 		"no templates":                   {func(r *release) { r.templates = "config" }, "config holds no YAML file"},
+		"no plugin":                      {func(r *release) { r.plugins = "config" }, "archive of the plugin for"},
 		"no binaries":                    {func(r *release) { r.binaries = "config/samples" }, "archive of"},
 		"components without our images":  {func(r *release) { r.components = "metadata.yaml" }, "0 times; accepted is once"},
 	} {

@@ -114,7 +114,7 @@ func sum(family *dto.MetricFamily) int64 {
 
 func started(family *dto.MetricFamily) time.Time {
 	for _, metric := range family.GetMetric() {
-		return time.UnixMilli(int64((metric.GetGauge().GetValue()+metric.GetUntyped().GetValue())*1000))
+		return time.UnixMilli(int64((metric.GetGauge().GetValue() + metric.GetUntyped().GetValue()) * 1000))
 	}
 	return time.Time{}
 }

@@ -161,7 +161,7 @@ func (s *Stack) importProgram(ctx context.Context, program, image string) error 
 
 // Release adds this checkout to the repository, as a version, and returns the archives of its two images.
 func (r *Repository) Release(ctx context.Context, version string) (manager, workload string, err error) {
-	_, err = output(ctx, "make", "-C", r.stack.paths.in(), "release", "VERSION="+version, "OUT="+r.path(), "PLATFORMS=linux-amd64")
+	_, err = output(ctx, "make", "-C", r.stack.paths.in(), "release", "VERSION="+version, "OUT="+r.path(), "PLATFORMS=linux-amd64", "PLUGIN_PLATFORMS=")
 	return r.path(addon, version, "manager-linux-amd64.tar"), r.path(addon, version, "workload-linux-amd64.tar"), err
 }
 
