@@ -59,6 +59,9 @@ func TestDocumentationNamesFlagsThatExist(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	looked := 0
 	for _, p := range pages {
+		if p.Path == "docs/kubectl.md" {
+			continue // its flags are those of the plugin, whose tests look at them
+		}
 		for _, s := range p.Spans {
 			name, isFlag := strings.CutPrefix(s.Text, "--")
 			name, _, _ = strings.Cut(strings.Fields(name + " ")[0], "=")

@@ -17,7 +17,7 @@ import (
 const root = "../.."
 
 // programs are what commands in the documentation begin with, beside paths of this repository. Those of kubectl are run by test/envtest.
-var programs = []string{"cat", "clusterctl", "curl", "docker", "export", "go", "journalctl", "kubectl", "make", "skopeo", "systemctl"}
+var programs = []string{"cat", "clusterctl", "curl", "docker", "export", "go", "journalctl", "kubectl", "ln", "make", "skopeo", "systemctl"}
 
 func pages(t *testing.T) []docs.Page {
 	t.Helper()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -28,7 +29,11 @@ import (
 // instead are parts of commands that are not run as they are written, with what is run.
 var instead = []struct{ written, run, because string }{
 	{"kubectl apply -f -\n", "grep -c registry.example.com\n", "the end of an installation: it needs cert-manager, and would rule the API server that all tests share"},
+	{"registry-cache status --all-namespaces", "registry-cache status -A", "it changes nothing"},
 	{"--all-namespaces", "--all-namespaces --dry-run=server", "other tests have RegistryCaches too"},
+	{"kubectl registry-cache doctor", "! kubectl registry-cache doctor", "no manager is installed here, which it says"},
+	{"kubectl registry-cache savings my-cluster", "kubectl registry-cache savings my-cluster --help", "no Pod of a cache runs here"},
+	{"--data user-data", "--data kubeconfig || test $? = 3", "any file does: it is passed through"},
 }
 
 // absent are the names of objects that commands ask for and that are not there, as no Pod runs here. The answer is that they are not found.
@@ -39,6 +44,7 @@ func TestDocCommandsOfKubectlWork(t *testing.T) {
 	t.Parallel()
 	pages, err := docs.Read("../..")
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	folder := plugin(t)
 	for _, p := range pages {
 		if !slices.ContainsFunc(p.Commands(), func(c docs.Command) bool { return c.Program() == "kubectl" }) {
 			continue
@@ -46,6 +52,7 @@ func TestDocCommandsOfKubectlWork(t *testing.T) {
 		t.Run(p.Path, func(t *testing.T) {
 			t.Parallel()
 			r := newReader(t)
+			r.exports = "export PATH=" + folder + ":$PATH\n"
 			for _, c := range p.Commands() {
 				r.types(c, p.Where(c.Line))
 			}
@@ -78,6 +85,15 @@ func newReader(t *testing.T) *reader {
 	_, err := r.shell.Run(t, "cp kubeconfig my-cluster.kubeconfig") // from the quick start
 	r.Expect(err).NotTo(HaveOccurred())
 	return r
+}
+
+// plugin builds the plugin of kubectl, and returns the folder that it is in.
+func plugin(t *testing.T) string {
+	t.Helper()
+	folder := t.TempDir()
+	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(folder, "kubectl-registry_cache"), "../../cmd/kubectl-registry_cache").CombinedOutput()
+	NewWithT(t).Expect(err).NotTo(HaveOccurred(), string(out))
+	return folder
 }
 
 func (r *reader) types(c docs.Command, where string) {

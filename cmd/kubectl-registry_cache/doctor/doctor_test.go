@@ -40,6 +40,11 @@ type breakage struct {
 // TestDoctorNamesTheFirstBrokenLink breaks one thing after the other. In between it has nothing to say.
 func TestDoctorNamesTheFirstBrokenLink(t *testing.T) {
 	p := newPatient(t)
+	p.golden("healthy")
+	mended := p.nodeProblem("Conflict", upstream, "/etc/containerd/certs.d/docker.io/hosts.toml is not ours")
+	p.golden("conflict")
+	mended()
+	p.pause()
 	p.Expect(p.brokenLink()).To(BeNil(), "healthy")
 	for _, b := range append(managementBreakages(), workloadBreakages()...) {
 		t.Run(b.name, func(t *testing.T) {
@@ -105,7 +110,7 @@ func managementBreakages() []breakage {
 		}, "injection", "without the caches (tried in a dry run)", "port 9443"},
 		{"the workload cluster is not connected", func(p *patient) func() {
 			return p.condition(v1alpha1.CachesAvailableCondition, metav1.ConditionUnknown, v1alpha1.ClusterNotConnectedReason, "not connected")
-		}, "workload cluster", "the manager is not connected to the workload cluster; from here its API server answers", "Secret c-kubeconfig"},
+		}, "workload cluster", "the manager is not connected to the workload cluster; from here its API server answers", "Secret my-cluster-kubeconfig"},
 	}
 }
 
@@ -266,15 +271,15 @@ func harmless(t *testing.T, p *patient) {
 	}{
 		"templates take the caches by reference": {func() func() {
 			template := &bootstrapv1.KubeadmConfigTemplate{ObjectMeta: p.meta("by-reference")}
-			template.Spec.Template.Spec.Files = []bootstrapv1.File{{Path: "/x", ContentFrom: bootstrapv1.FileSource{Secret: bootstrapv1.SecretFileSource{Name: "c-registry-cache", Key: "k"}}}}
+			template.Spec.Template.Spec.Files = []bootstrapv1.File{{Path: "/x", ContentFrom: bootstrapv1.FileSource{Secret: bootstrapv1.SecretFileSource{Name: "my-cluster-registry-cache", Key: "k"}}}}
 			p.Expect(env.Client.Create(t.Context(), template)).To(Succeed())
 			back := p.remove(p.webhook())
 			return func() { back(); p.Expect(env.Client.Delete(t.Context(), template)).To(Succeed()) }
-		}, "webhook", "bootstrap templates name Secret c-registry-cache", doctor.OK},
+		}, "webhook", "bootstrap templates name Secret my-cluster-registry-cache", doctor.OK},
 		"existing nodes are left alone": {func() func() {
 			return p.change(p.rc, func() { p.rc.Spec.Nodes.Existing = v1alpha1.ExistingNodesIgnore })
 		}, "node-sync", "existing is Ignore", doctor.NotChecked},
-		"the workload cluster cannot be reached from here": {func() func() { return p.remove(&corev1.Secret{ObjectMeta: p.meta("c-kubeconfig")}) },
+		"the workload cluster cannot be reached from here": {func() func() { return p.remove(&corev1.Secret{ObjectMeta: p.meta("my-cluster-kubeconfig")}) },
 			"workload cluster", "cannot be reached from here, although the manager is connected", doctor.NotChecked},
 		"a certificate that TLS does not use": {func() func() {
 			back := anotherCertificate(p)
@@ -384,7 +389,7 @@ func forbidden(t *testing.T, p *patient) {
 	g.Expect(r.Healthy).To(BeTrue())
 	g.Expect(r.Links).To(ContainElements(
 		And(HaveField("Link", "manager"), HaveField("State", doctor.NotChecked), HaveField("Message", ContainSubstring(`a right is missing: deployments.apps is forbidden: User "reader" cannot list resource "deployments"`))),
-		And(HaveField("Link", "workload cluster"), HaveField("State", doctor.NotChecked), HaveField("Message", ContainSubstring(`secrets "c-kubeconfig" is forbidden`))),
+		And(HaveField("Link", "workload cluster"), HaveField("State", doctor.NotChecked), HaveField("Message", ContainSubstring(`secrets "my-cluster-kubeconfig" is forbidden`))),
 		And(HaveField("Link", "endpoints"), HaveField("State", doctor.NotChecked)),
 	))
 }

@@ -5,9 +5,13 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -41,12 +45,15 @@ const (
 	generation = manifests.GenerationAnnotation
 )
 
-var env *envtest.Environment
+var (
+	env    *envtest.Environment
+	update = flag.Bool("update", false, "write the golden files")
+)
 
 func TestMain(m *testing.M) { os.Exit(envtest.Run(m, &env)) }
 
 // patient is a healthy Cluster: the real manager made its objects and conditions, and the test does what the controllers of Kubernetes and the
-// kubelets would do. The RegistryCache is paused then, so that nothing mends what the test breaks.
+// kubelets would do.
 type patient struct {
 	*WithT
 	t         *testing.T
@@ -92,20 +99,15 @@ func newPatient(t *testing.T) *patient {
 	env.Start(t, mgr, true)
 
 	p.namespace = env.CreateNamespace(t)
-	cluster := env.CreateCluster(t, p.namespace, "c", func(c *clusterv1.Cluster) { c.Spec.ClusterNetwork.Services.CIDRBlocks = []string{"10.0.0.0/24"} })
+	cluster := env.CreateCluster(t, p.namespace, "my-cluster", func(c *clusterv1.Cluster) { c.Spec.ClusterNetwork.Services.CIDRBlocks = []string{"10.0.0.0/24"} })
 	env.MarkProvisioned(t, cluster)
-	p.rc = &v1alpha1.RegistryCache{ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: "c"}}
+	p.rc = &v1alpha1.RegistryCache{ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: "my-cluster"}}
 	p.rc.Spec.Namespace, p.rc.Spec.Caches = p.namespace, []v1alpha1.Cache{{Upstream: upstream}}
 	p.Expect(env.Client.Create(t.Context(), p.rc)).To(Succeed())
 	p.run()
 	p.Eventually(func() bool {
 		p.get(p.rc)
 		return apimeta.IsStatusConditionTrue(p.rc.Status.Conditions, v1alpha1.ReadyCondition)
-	}).Should(BeTrue())
-	p.change(p.rc, func() { metav1.SetMetaDataAnnotation(&p.rc.ObjectMeta, clusterv1.PausedAnnotation, "") })
-	p.Eventually(func() bool {
-		p.get(p.rc)
-		return apimeta.IsStatusConditionTrue(p.rc.Status.Conditions, v1alpha1.PausedCondition)
 	}).Should(BeTrue())
 	p.options = doctor.Options{
 		Management: env.Client, Cluster: client.ObjectKeyFromObject(p.rc), LeasePatience: time.Second, PullPatience: 2 * time.Second,
@@ -118,6 +120,15 @@ func newPatient(t *testing.T) *patient {
 		},
 	}
 	return p
+}
+
+// pause keeps the manager from mending what the test breaks.
+func (p *patient) pause() {
+	p.change(p.rc, func() { metav1.SetMetaDataAnnotation(&p.rc.ObjectMeta, clusterv1.PausedAnnotation, "") })
+	p.Eventually(func() bool {
+		p.get(p.rc)
+		return apimeta.IsStatusConditionTrue(p.rc.Status.Conditions, v1alpha1.PausedCondition)
+	}).Should(BeTrue())
 }
 
 // install makes what an installation of a release has beside what envtest installs: the Deployment as it is shipped, ready, and its lease.
@@ -287,6 +298,27 @@ func (p *patient) nodeProblem(reason, upstream, message string) (undo func()) {
 
 func (p *patient) examine() (doctor.Report, error) {
 	return doctor.Run(p.t.Context(), p.options, func(doctor.Finding) {})
+}
+
+// golden compares a report with a file, which the samples in docs/kubectl.md are made of. What differs from run to run is replaced by what an
+// installation has.
+func (p *patient) golden(name string) {
+	p.t.Helper()
+	r, err := p.examine()
+	p.Expect(err).NotTo(HaveOccurred())
+	content, err := json.MarshalIndent(r, "", "  ")
+	p.Expect(err).NotTo(HaveOccurred())
+	text := strings.ReplaceAll(string(content), p.namespace, "default") + "\n"
+	text = regexp.MustCompile(`mutating-webhook-configuration calls https://[^"]*`).ReplaceAllString(text,
+		"capi-registry-cache-mutating-webhook-configuration calls Service capi-registry-cache-system/capi-registry-cache-webhook-service, which has 1 endpoint(s)")
+	text = regexp.MustCompile(` in [0-9.]+m?s"`).ReplaceAllString(text, ` in 1.2s"`)
+	file := filepath.Join("testdata", name+".golden.json")
+	if *update {
+		p.Expect(os.WriteFile(file, []byte(text), 0o600)).To(Succeed())
+	}
+	want, err := os.ReadFile(file)
+	p.Expect(err).NotTo(HaveOccurred())
+	p.Expect(text).To(Equal(string(want)))
 }
 
 // brokenLink is the first link that is broken; the links before it are ok, or need not be checked.

@@ -1,0 +1,248 @@
+package command
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/capi-registry-cache/capi-registry-cache/cmd/kubectl-registry_cache/counters"
+	"github.com/capi-registry-cache/capi-registry-cache/cmd/kubectl-registry_cache/doctor"
+	"github.com/capi-registry-cache/capi-registry-cache/cmd/kubectl-registry_cache/overview"
+	"github.com/capi-registry-cache/capi-registry-cache/test/docs"
+)
+
+const (
+	root = "../../.."
+	page = "docs/kubectl.md"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// golden compares what is printed with a file, and makes sure that the documentation shows it so.
+func golden(t *testing.T, name, printed string) {
+	t.Helper()
+	g := NewWithT(t)
+	file := filepath.Join("testdata", name+".golden.txt")
+	if *update {
+		g.Expect(os.WriteFile(file, []byte(printed), 0o600)).To(Succeed())
+		return
+	}
+	want, err := os.ReadFile(file)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(printed).To(Equal(string(want)))
+	shown, err := os.ReadFile(filepath.Join(root, page))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(string(shown)).To(ContainSubstring("\n"+printed), "%s shows %s", page, name)
+}
+
+func newPlugin() (*plugin, *bytes.Buffer) {
+	streams, _, out, _ := genericiooptions.NewTestIOStreams()
+	return &plugin{IOStreams: streams}, out
+}
+
+func TestStatusIsATable(t *testing.T) {
+	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	rows := []overview.Row{
+		{
+			Namespace: "team-a", Name: "my-cluster", Ready: "True", Upstreams: []string{"docker.io", "quay.io"}, Caches: 2, CachesReady: 2, Nodes: new(int32(5)), NodesConfigured: new(int32(5)),
+			InUse: new(2), InUseKnown: new(2), HitRatio: new(0.93), SavedBytes: new(int64(48 << 30)), Created: metav1.Time{Time: now.Add(-40 * 24 * time.Hour)},
+		},
+		{
+			Namespace: "team-a", Name: "staging", Ready: "False", Upstreams: []string{"docker.io"}, Caches: 1, CachesReady: 1, Nodes: new(int32(3)), NodesConfigured: new(int32(2)),
+			InUse: new(1), InUseKnown: new(1), HitRatio: new(0.5), SavedBytes: new(int64(900 << 20)), Created: metav1.Time{Time: now.Add(-3 * time.Hour)},
+			Condition: "NodesConfigured", Message: "2 of 3 nodes are configured:\nstaging-md-0-x7k2p: docker.io: /etc/containerd/certs.d/docker.io/hosts.toml is not ours, and some more",
+		},
+		{Namespace: "team-b", Name: "new", Ready: "Unknown", Paused: true, Upstreams: []string{"docker.io"}, Caches: 1, Created: metav1.Time{Time: now.Add(-time.Minute)}, Message: "no manager has looked at it"},
+	}
+	p, out := newPlugin()
+	NewWithT(t).Expect(p.printStatus(rows, true, false, now)).To(Succeed())
+	golden(t, "status", out.String())
+	out.Reset()
+	NewWithT(t).Expect(p.printStatus(rows[:1], false, true, now)).To(Succeed())
+	golden(t, "status-wide", out.String())
+}
+
+func TestSavingsAreATable(t *testing.T) {
+	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	since := metav1.Time{Time: now.Add(-9 * 24 * time.Hour)}
+	docker := counters.Counts{ServedBytes: 53 << 30, FetchedBytes: 5 << 30, Requests: 4210, Hits: 3800, Coalesced: 150, UpstreamRequests: new(int64(700))}
+	quay := counters.Counts{ServedBytes: 100 << 20, FetchedBytes: 100 << 20, Requests: 12}
+	savings := counters.Savings{Total: docker.Add(quay), Caches: []counters.Cache{
+		{Upstream: "docker.io", Since: &since, Counts: docker}, {Upstream: "quay.io", Counts: quay},
+	}}
+	p, out := newPlugin()
+	NewWithT(t).Expect(p.printSavings(savings, now)).To(Succeed())
+	golden(t, "savings", out.String())
+}
+
+// TestDoctorHasALineForEachLink prints what the tests of package doctor found.
+func TestDoctorHasALineForEachLink(t *testing.T) {
+	for _, name := range []string{"healthy", "conflict"} {
+		g := NewWithT(t)
+		content, err := os.ReadFile(filepath.Join("..", "doctor", "testdata", name+".golden.json"))
+		g.Expect(err).NotTo(HaveOccurred())
+		report := doctor.Report{}
+		g.Expect(json.Unmarshal(content, &report)).To(Succeed())
+		p, _ := newPlugin()
+		text := ""
+		for _, f := range report.Links {
+			text += p.findingLines(f)
+		}
+		golden(t, "doctor-"+name, text)
+	}
+}
+
+const (
+	manifests = `apiVersion: cluster.x-k8s.io/v1beta2
+kind: Cluster
+metadata: {name: c1, namespace: ns}
+spec:
+  clusterNetwork: {services: {cidrBlocks: [10.128.0.0/16]}}
+---
+apiVersion: addons.cluster.x-k8s.io/v1alpha1
+kind: RegistryCache
+metadata: {name: c1, namespace: ns}
+spec:
+  caches: [{upstream: docker.io}]
+`
+	userData = "#cloud-config\nruncmd:\n- kubeadm join\n"
+)
+
+func run(in string, args ...string) (code int, out, messages string) {
+	streams, input, output, errors := genericiooptions.NewTestIOStreams()
+	input.WriteString(in)
+	code = Run(append([]string{"/usr/bin/kubectl-registry_cache"}, args...), streams)
+	return code, output.String(), errors.String()
+}
+
+func TestPreview(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "manifests.yaml")
+	NewWithT(t).Expect(os.WriteFile(file, []byte(manifests), 0o600)).To(Succeed())
+	data := filepath.Join(t.TempDir(), "user-data")
+	NewWithT(t).Expect(os.WriteFile(data, []byte(userData), 0o600)).To(Succeed())
+	for name, tc := range map[string]struct {
+		in            string
+		args          []string
+		code          int
+		out, messages string
+	}{
+		"the result":              {userData, []string{"-f", file}, exitOK, "#cloud-config\n", "cloud-config: injected, 37 bytes before"},
+		"what changes":            {"", []string{"-f", file, "--data", data, "--diff"}, exitOK, "--- before\n+++ after\n@@ ", "injected"},
+		"data that is passed on":  {"\x00", []string{"-f", file, "--diff"}, exitPassedThrough, "", "passed through unchanged"},
+		"no file and no name":     {"", nil, exitFailed, "", `CLUSTER "" and --filename "": accepted is one of both`},
+		"a file that is not read": {"", []string{"-f", "/nowhere"}, exitFailed, "", "/nowhere"},
+		"data that is not read":   {"", []string{"-f", file, "--data", "/nowhere"}, exitFailed, "", "/nowhere"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			code, out, messages := run(tc.in, append([]string{"preview"}, tc.args...)...)
+			g.Expect(code).To(Equal(tc.code), messages)
+			g.Expect(out).To(HavePrefix(tc.out))
+			g.Expect(messages).To(ContainSubstring(tc.messages))
+		})
+	}
+}
+
+func TestWrongUsageSaysWhatIsAccepted(t *testing.T) {
+	for want, args := range map[string][]string{
+		`--output: "xml" is not known; accepted are wide, json, yaml, or nothing`:     {"status", "-o", "xml"},
+		`--all-namespaces with the name "c": accepted is one of both`:                 {"status", "c", "-A"},
+		`--since: "yesterday" is not a time; accepted are values such as 30s, 24h or`: {"savings", "c", "--since", "yesterday"},
+		"accepted is --since with --prometheus URL":                                   {"savings", "c", "--since", "24h"},
+		"--prometheus: accepted is with --since":                                      {"savings", "c", "--prometheus", "http://x"},
+		"--since and --watch: accepted is one of both":                                {"savings", "c", "--since", "1h", "--watch", "1m"},
+		"accepts 1 arg(s), received 0":                                                {"doctor"},
+		`--output: "wide" is not known; accepted are json, yaml, or nothing`:          {"doctor", "c", "-o", "wide"},
+		"reading the kubeconfig":                                                      {"status", "--kubeconfig", "/nowhere"},
+		`unknown command "staus"`:                                                     {"staus"},
+	} {
+		t.Run(want, func(t *testing.T) {
+			g := NewWithT(t)
+			code, out, messages := run("", args...)
+			g.Expect(code).To(Equal(exitFailed))
+			g.Expect(out).To(BeEmpty())
+			g.Expect(messages).To(And(HavePrefix("Error: "), ContainSubstring(want)))
+		})
+	}
+}
+
+func TestHelpIsInTheWordsOfWhoCalls(t *testing.T) {
+	for program, want := range map[string]string{
+		"/usr/bin/kubectl-registry_cache":    "kubectl registry-cache doctor CLUSTER [flags]",
+		"/usr/bin/clusterctl-registry-cache": "clusterctl registry-cache doctor CLUSTER [flags]",
+		"./plugin":                           "kubectl registry-cache doctor CLUSTER [flags]",
+	} {
+		streams, _, out, _ := genericiooptions.NewTestIOStreams()
+		NewWithT(t).Expect(Run([]string{program, "doctor", "--help"}, streams)).To(Equal(exitOK))
+		NewWithT(t).Expect(out.String()).To(ContainSubstring(want))
+	}
+}
+
+func commands() []*cobra.Command {
+	streams, _, _, _ := genericiooptions.NewTestIOStreams()
+	return New(streams, "kubectl registry-cache").Commands()
+}
+
+// TestDocumentationTellsOfEachCommandAndFlag looks at the help of each.
+func TestDocumentationTellsOfEachCommandAndFlag(t *testing.T) {
+	g := NewWithT(t)
+	content, err := os.ReadFile(filepath.Join(root, page))
+	g.Expect(err).NotTo(HaveOccurred())
+	looked := 0
+	for _, c := range commands() {
+		if c.Name() == "help" || c.Name() == "completion" {
+			continue
+		}
+		g.Expect(string(content)).To(ContainSubstring("kubectl registry-cache "+c.Name()), c.Name())
+		help := c.UsageString()
+		c.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
+			if f.Name == "help" {
+				return
+			}
+			looked++
+			g.Expect(help).To(ContainSubstring("--"+f.Name), c.Name())
+			g.Expect(string(content)).To(ContainSubstring("`--"+f.Name+"`"), "%s of %s", f.Name, c.Name())
+		})
+	}
+	g.Expect(looked).To(BeNumerically(">", 12))
+}
+
+// TestDocumentationUsesCommandsAndFlagsThatExist looks at what all pages tell to type.
+func TestDocumentationUsesCommandsAndFlagsThatExist(t *testing.T) {
+	g := NewWithT(t)
+	pages, err := docs.Read(root)
+	g.Expect(err).NotTo(HaveOccurred())
+	looked := 0
+	for _, p := range pages {
+		for _, c := range p.Commands() {
+			words := strings.Fields(c.Text)
+			i := slices.Index(words, "registry-cache")
+			if i < 1 || (words[i-1] != "kubectl" && words[i-1] != "clusterctl") {
+				continue
+			}
+			looked++
+			found := slices.IndexFunc(commands(), func(c *cobra.Command) bool { return c.Name() == words[i+1] })
+			g.Expect(found).To(BeNumerically(">=", 0), p.Where(c.Line))
+			command := commands()[found]
+			for _, word := range words[i+2:] {
+				if name, isFlag := strings.CutPrefix(word, "--"); isFlag {
+					name, _, _ = strings.Cut(name, "=")
+					g.Expect(command.Flags().Lookup(name) != nil || command.InheritedFlags().Lookup(name) != nil).To(BeTrue(), "%s: %s", p.Where(c.Line), word)
+				}
+			}
+		}
+	}
+	g.Expect(looked).To(BeNumerically(">", 5))
+}
