@@ -15,13 +15,15 @@ type Request struct {
 	Method string
 	Path   string
 	Status int
+	// Bytes is the size of the body that was sent. For HEAD it is what a GET would have sent.
+	Bytes int64
 }
 
 // Blob tells whether the request was for a blob, and not for a manifest or the API version.
 func (r Request) Blob() bool { return strings.Contains(r.Path, "/blobs/") }
 
 // accessLine is what Docker puts before a line, and the combined log format after it.
-var accessLine = regexp.MustCompile(`^(\S+) \S+ \S+ \S+ \[[^]]*\] "(\S+) (\S+)[^"]*" (\d{3}) `)
+var accessLine = regexp.MustCompile(`^(\S+) \S+ \S+ \S+ \[[^]]*\] "(\S+) (\S+)[^"]*" (\d{3}) (\d+|-)`)
 
 // Requests are the requests since a point in time for anything in a repository; "" means all repositories.
 func (u *Upstream) Requests(ctx context.Context, since time.Time, repository string) ([]Request, error) {
@@ -60,7 +62,8 @@ func parseAccessLog(log string) ([]Request, error) {
 		if err != nil {
 			return nil, fmt.Errorf("status of %q: %w", line, err)
 		}
-		requests = append(requests, Request{Time: at, Method: m[2], Path: m[3], Status: status})
+		sent, _ := strconv.ParseInt(m[5], 10, 64) // a dash is nothing
+		requests = append(requests, Request{Time: at, Method: m[2], Path: m[3], Status: status, Bytes: sent})
 	}
 	return requests, nil
 }

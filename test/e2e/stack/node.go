@@ -19,7 +19,8 @@ const (
 	// NodeUnit is the unit that writes and withdraws hosts.toml.
 	NodeUnit = "configure-containerd-registries.service"
 
-	certsDir  = "/etc/containerd/certs.d"
+	// CertsDir is where containerd looks for hosts.toml.
+	CertsDir  = "/etc/containerd/certs.d"
 	pullTool  = "/usr/local/bin/cripull"
 	podTimout = 2 * time.Minute
 )
@@ -56,7 +57,7 @@ func HostsFile(upstream string) string {
 	if host, port, ok := strings.Cut(upstream, ":"); ok {
 		upstream = host + "_" + port + "_"
 	}
-	return certsDir + "/" + upstream + "/hosts.toml"
+	return CertsDir + "/" + upstream + "/hosts.toml"
 }
 
 // ReadFile returns the content of a file of the node; os.ErrNotExist when there is none.

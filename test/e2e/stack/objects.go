@@ -130,7 +130,7 @@ func (c *Cluster) containerdCommands() []string {
 		return nil
 	}
 	return []string{
-		`printf '[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = "` + certsDir + `"\n' >>/etc/containerd/config.toml`,
+		`printf '[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = "` + CertsDir + `"\n' >>/etc/containerd/config.toml`,
 		"systemctl restart containerd",
 	}
 }

@@ -47,7 +47,7 @@ func TestParseAccessLogSkipsWhatIsNoRequest(t *testing.T) {
 2026-11-21T05:29:16.000000000Z 172.18.0.5 - - [21/Nov/2026:05:29:16 +0000] "HEAD /v2/app/manifests/v1 HTTP/1.1" 404 0 "" "containerd/2.4.2"`)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(requests).To(Equal([]Request{
-		{Time: time.Date(2026, 11, 21, 5, 29, 14, 781000000, time.UTC), Method: "GET", Path: "/v2/app/blobs/sha256:00", Status: 200},
+		{Time: time.Date(2026, 11, 21, 5, 29, 14, 781000000, time.UTC), Method: "GET", Path: "/v2/app/blobs/sha256:00", Status: 200, Bytes: 123},
 		{Time: time.Date(2026, 11, 21, 5, 29, 16, 0, time.UTC), Method: "HEAD", Path: "/v2/app/manifests/v1", Status: 404},
 	}))
 	g.Expect(requests[0].Blob()).To(BeTrue())
