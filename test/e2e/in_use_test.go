@@ -19,8 +19,8 @@ import (
 const (
 	// apart is a little more than has to be between pulls around a cache for it to be said.
 	apart = 35 * time.Second
-	// noticed is how long the manager may take to read reports and Events again.
-	noticed = 5 * time.Minute
+	// told is how long the manager may take to read reports and Events again.
+	told = 5 * time.Minute
 
 	proxyDropIn = "/etc/systemd/system/containerd.service.d/proxy.conf"
 )
@@ -67,7 +67,7 @@ func inUseSpecs(w *world) {
 // eventuallyUsed waits until the status says this of a cache, and the condition, which is written before it, is up to date.
 func (w *world) eventuallyUsed(ctx context.Context, u *stack.Upstream, want v1alpha1.CacheUse) {
 	GinkgoHelper()
-	Eventually(ctx, func() v1alpha1.CacheUse { return w.status(ctx, u).InUse }).WithTimeout(noticed).Should(Equal(want))
+	Eventually(ctx, func() v1alpha1.CacheUse { return w.status(ctx, u).InUse }).WithTimeout(told).Should(Equal(want))
 }
 
 func (w *world) inUse(ctx context.Context) metav1.Condition {
