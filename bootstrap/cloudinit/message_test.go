@@ -47,7 +47,7 @@ func TestInject_wraps_data_so_that_it_is_read_as_it_was(t *testing.T) {
 		"bytes":                      "#!/bin/sh\n\xff\xfe\x00\x7f\n",
 		"line breaks of two systems": "#!/bin/sh\r\necho\r\r\n\n",
 		"a form feed":                "#!/bin/sh\n\f",
-		"what looks like MIME":       "#!/bin/sh\n--capi-registry-cache-\nMIME-Version: 1.0\n--\n",
+		"what looks like MIME":       "#!/bin/sh\n--crc-\nMIME-Version: 1.0\n--\n",
 		"a long line":                "#!/bin/sh\n" + strings.Repeat("a", 100<<10),
 	} {
 		t.Run(name, func(t *testing.T) {

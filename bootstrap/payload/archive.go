@@ -61,7 +61,8 @@ func Archive(files []File) ([]byte, error) {
 	if a := latest.Load(); a != nil && bytes.Equal(a.installer, installer) {
 		return a.archive, nil
 	}
-	archive, err := Gzip(installer)
+	begin := max(bytes.Index(installer, []byte("-----BEGIN ")), 0)
+	archive, err := Gzip(installer[:begin], installer[begin:])
 	if err != nil {
 		return nil, fmt.Errorf("compressing the files: %w", err)
 	}
@@ -155,14 +156,22 @@ var writers = sync.Pool{New: func() any {
 	return w
 }}
 
-// Gzip compresses without name and time, so that the same data gives the same bytes.
-func Gzip(data []byte) ([]byte, error) {
+// Gzip compresses without name and time, so that the same data gives the same bytes. Parts follow each other; each has codes of its
+// own, which takes less where they differ much, as a script and certificates do.
+func Gzip(parts ...[]byte) ([]byte, error) {
 	w := writers.Get().(*gzip.Writer)
 	defer writers.Put(w)
 	var out bytes.Buffer
 	w.Reset(&out)
-	if _, err := w.Write(data); err != nil {
-		return nil, err
+	for i, part := range parts {
+		if i > 0 && len(parts[i-1]) > 0 {
+			if err := w.Flush(); err != nil {
+				return nil, err
+			}
+		}
+		if _, err := w.Write(part); err != nil {
+			return nil, err
+		}
 	}
 	if err := w.Close(); err != nil {
 		return nil, err
