@@ -4,6 +4,7 @@
 # Keeps containerd's hosts.toml files in step with the registry caches that answer.
 #   prepare  forget what we wrote, make containerd read the directory, install what waits for no cache (before kubelet starts,
 #            bounded in time)
+#   guard    the same for containerd's configuration alone, whenever containerd is about to start: others may have changed it
 #   run      probe, write, watch, withdraw; until SIGTERM, or until certs-dir changes (then prepare has to come first)
 #
 # Desired state, read again in every round:
@@ -27,7 +28,8 @@ root=${ROOT:-}
 etc=$root/etc/capi-registry-cache
 run=$root/run/capi-registry-cache
 drop=$root/etc/containerd/conf.d/99-capi-registry-cache.toml
-cfg='' old='' new='' pids=''
+hook=$root/run/systemd/system/containerd.service.d/capi-registry-cache.conf
+old='' new='' pids=''
 nl='
 '
 
@@ -52,16 +54,17 @@ withdraw_but() {
 	done
 }
 
-# ---- prepare ----
+# ---- prepare, guard ----
 
 unsupported() { log "$*" >"$run/unsupported"; }
 
-# locate: program and root configuration of the containerd that runs, else the usual ones.
+# locate: program and root configuration of the containerd that runs, else of that which ran before, else the usual ones.
 locate() {
 	containerd=containerd cfg=/etc/containerd/config.toml
 	pid=$(timeout 3 systemctl show -p MainPID --value containerd 2>/dev/null)
+	cp "$root/proc/${pid:-0}/cmdline" "$run/cmdline" 2>/dev/null
 	# shellcheck disable=SC2046 # words are wanted
-	set -- $(tr '\0' ' ' 2>/dev/null <"$root/proc/${pid:-0}/cmdline")
+	set -- $(tr '\0' ' ' 2>/dev/null <"$run/cmdline")
 	case ${1:-} in */containerd) containerd=$1 ;; esac
 	while [ $# -gt 0 ]; do
 		case $1 in
@@ -80,75 +83,77 @@ effective() {
 	[ -e "$1" ] || set -- /dev/null
 	dump=$(timeout 5 "$containerd" --config "$1" config dump 2>/dev/null) || dump=''
 	case $dump in *cri.v1.images*) v1='' ;; *) v1=v1- ;; esac
-	now=$(printf '%s\n' "$dump" | awk '/^ *\[/ { t = /cri(\.v1\.images)?.\.registry\]/ }
+	now=$(log "$dump" | awk '/^ *\[/ { t = /cri(\.v1\.images)?["\047]?\.registry *\]/ }
 		t && $1 == "config_path" { gsub(/["\047]/, "", $3); print $3; exit }')
 	[ "$now" = "$want" ]
 }
 
 # others: all of the last dump that must stay as it is.
-others() { printf '%s\n' "$dump" | sed '/^ *imports = /d; /^ *config_path = /d'; }
+others() { log "$dump" | sed '/^ *imports = /d; /^ *config_path = /d'; }
 
 proven() { effective "$1" && [ "$(others)" = "$before" ]; }
 
-# with_path: adds config_path to a configuration, in the table where its version wants it.
+# with_path: adds config_path to a configuration, in the table where its version wants it. Each line of ours has the mark.
 with_path() {
-	awk -v key="config_path = \"$want\" $mark" '
+	awk -v m="$mark" -v key="config_path = \"$want\" $mark" '
 		/^[ \t]*version *=/ && !v { v = $0; gsub(/[^0-9]/, "", v) }
-		/^[ \t]*\[/ { t = /plugins\.["\047]?(io\.containerd\.)?(grpc\.v1\.)?cri(\.v1\.images)?["\047]?\.registry *\]/ }
+		/^[ \t]*\[/ { t = /cri(\.v1\.images)?["\047]?\.registry *\]/ }
 		t && /^[ \t]*config_path *=/ { next }
 		{ print }
 		t && /^[ \t]*\[/ { print key; key = "" }
 		END {
 			name = v > 2 ? "io.containerd.cri.v1.images" : v == 2 ? "io.containerd.grpc.v1.cri" : "cri"
-			if (key) printf "[plugins.\"%s\".registry]\n%s\n", name, key
+			if (key) printf "[plugins.\"%s\".registry] %s\n%s\n", name, m, key
 		}'
 }
 
 # section: containerd 1.x replaces the CRI section of the root configuration by that of a file which this imports, so it
 # has to be complete there; 2.x merges them.
 section() {
-	[ -z "$v1" ] || printf '%s\n' "$current" | awk '/^ *\[/ { t = /"io\.containerd\.grpc\.v1\.cri"/ } t'
+	[ -z "$v1" ] || log "$current" | awk '/^ *\[/ { t = /"io\.containerd\.grpc\.v1\.cri"/ } t'
 }
 
-empty() { printf '%s\nversion = 2\n' "$mark"; }
+empty() { log "$mark${nl}version = 2 $mark"; }
 
+# drop_in: only where there is none, which retract saw to.
 drop_in() {
-	mkdir -p "${drop%/*}" && { empty && section; } | (umask 077 && with_path >"$drop.tmp~") &&
-		mv -f "$drop.tmp~" "$drop" && proven "$cfg"
+	[ ! -e "$drop" ] && mkdir -p "${drop%/*}" && { empty && section; } | (umask 077 && with_path >"$drop.tmp~") &&
+		unproven=$drop && mv -f "$drop.tmp~" "$drop" && { proven "$cfg" || ! rm -f "$drop"; }
 }
 
 # edit: the root configuration, replaced only by what is proven.
 edit() {
 	mkdir -p "${cfg%/*}" && { [ ! -e "$cfg" ] || cp -p "$cfg" "$cfg.tmp~"; } &&
-		{ cat "$cfg" || empty; } | with_path >"$cfg.tmp~" && proven "$cfg.tmp~" && mv -f "$cfg.tmp~" "$cfg"
+		{ cat "$cfg" || empty; } | with_path >"$cfg.tmp~" && proven "$cfg.tmp~" && mv -f "$cfg.tmp~" "$cfg" || ! rm -f "$cfg.tmp~"
 } 2>/dev/null
 
 # mend: by a drop-in rather than in the root configuration, but for 1.x, where it holds what could go stale.
 mend() {
 	current=$dump before=$(others)
-	for f in "$cfg" "$drop"; do
-		b=$run/${f##*/}
-		rm -f "$b"
-		[ ! -e "$f" ] || cp -p "$f" "$b" || return
-	done
-	: >"$run/mend"
-	if [ -z "$v1" ]; then drop_in || { undo; edit; }; else edit || { undo; drop_in; }; fi ||
-		{ undo; rm -f "$run/mend"; return 1; }
-	# this outlives a kill before the restart
-	mv "$run/mend" "$run/restart"
+	# this is there until containerd has come up, and outlives a kill
+	: >"$run/restart"
+	if [ -z "$v1" ]; then drop_in || edit; else edit || drop_in; fi || ! rm -f "$run/restart"
 }
 
-undo() {
-	for f in "$cfg" "$drop"; do
-		b=$run/${f##*/}
-		rm -f "$f.tmp~"
-		if [ ! -e "$b" ]; then
-			! ours "$f" || rm -f "$f"
-		elif [ "$(cat "$f")" != "$(cat "$b")" ]; then
-			cp -p "$b" "$f.tmp~" && mv -f "$f.tmp~" "$f"
-		fi
-	done
-}
+# retract: takes all of ours out of what containerd reads, unless it would not read the rest. What was ours alone is removed.
+retract() {
+	f=$cfg
+	! ours "$drop" || mv -f "$drop" "$drop.tmp~"
+	if grep -qF "$mark" "$f"; then
+		f=$cfg.tmp~
+		cp -p "$cfg" "$f"
+		grep -vF "$mark" "$cfg" >"$f"
+		case $? in 0) ;; 1) rm -f "$f" ;; *) f=$cfg ;; esac
+	fi
+	if ! effective "$f" && [ -z "$dump" ]; then
+		mv -f "$drop.tmp~" "$drop"
+	elif [ -e "$f" ]; then
+		mv -f "$f" "$cfg"
+	else
+		rm -f "$cfg"
+	fi
+	rm -f "$drop.tmp~" "$cfg.tmp~"
+} 2>/dev/null
 
 # hindrance: why config_path must not be set here, if so.
 hindrance() {
@@ -158,54 +163,90 @@ hindrance() {
 		log "containerd does not read $cfg"
 	elif ! chosen; then
 		log "config_path of containerd is '$now', not '$want'"
-	elif printf '%s' "$dump" | grep -q 'registry\.\(mirrors\.\|configs\..*\.tls\]\)'; then
+	elif log "$dump" | grep -q 'registry\.\(mirrors\.\|configs\..*\.tls\]\)'; then
 		log "registry.mirrors or registry.configs.*.tls of containerd exclude config_path: move them to $want"
 	else
 		shadowed
-		set -- "$root"/run/*/io.containerd.runtime.v2.task/k8s.io/*
-		[ ! -e "$1" ] || log "config_path is '$now' and containers run: drain and reboot, or replace the node"
+		! running || log "config_path is '$now' and containers run: drain and reboot, or replace the node"
 	fi
+}
+
+# running: there are containers of the kubelet.
+running() {
+	set -- "$root"/run/*/io.containerd.runtime.v2.task/k8s.io/*
+	[ -e "$1" ]
 }
 
 # chosen: config_path is unset, a list with the wanted directory, or what we set earlier: nobody chose another one.
 chosen() {
 	case $now in '' | "$want" | "$want":* | *:"$want" | *:"$want":*) return 0 ;; esac
-	grep -qsF "config_path = \"$now\" $mark" "$cfg" "$drop"
+	grep -qsF "$mark" "$cfg" "$drop"
 }
 
 # shadowed: what containerd reads now and would not read any more; 1.x has no default.
 shadowed() {
 	set -- /etc/containerd/certs.d /etc/docker/certs.d
 	[ -z "$v1" ] || set --
-	for d in $(printf '%s' "$now" | tr : ' ') "$@"; do
+	for d in $(log "$now" | tr : ' ') "$@"; do
 		[ "$d" = "$want" ] || [ -z "$(ls -A "$root$d" 2>/dev/null)" ] ||
 			log "containerd would no longer read $d: move its files to $want"
 	done
 }
 
-prepare() {
-	withdraw_but ''
-	rm -f "$run/unsupported" "$run"/up/*
-	locate
-	[ ! -e "$run/mend" ] || { undo; rm -f "$run/mend"; }
-	if effective "$cfg" && [ ! -e "$run/restart" ]; then return; fi
+# adjust: decides anew, by what containerd would read without us, and sets why to what hinders. While containers run, what it can read
+# stays.
+adjust() {
+	{ [ -n "$dump" ] && running; } || retract
+	why=''
+	[ "$now" != "$want" ] || return
 	why=$(hindrance)
-	if [ -n "$why" ]; then
-		unsupported "$why"
-	elif [ "$now" != "$want" ] && ! mend; then
-		unsupported "config_path of containerd could not be set to '$want' and no more"
-	elif timeout 10 systemctl restart containerd; then
-		log "containerd restarted with config_path '$want'"
-	else
-		undo
-		timeout 10 systemctl restart containerd
-		unsupported "containerd not restarted with config_path '$want'"
-	fi
-	rm -f "$run/restart"
+	[ -n "$why" ] || mend || why="config_path of containerd could not be set to '$want' and no more"
+	[ -z "$why" ] || unsupported "$why"
 }
 
-# look, at first and when containerd was started again, perhaps with another configuration: what it lost is told, not
-# mended.
+# give_up: containerd did not come up with what was set.
+give_up() {
+	retract
+	rm -f "$run/restart"
+	unsupported "config_path of containerd could not be set to '$want': it did not start"
+}
+
+prepare() {
+	withdraw_but ''
+	rm -f "$run/unsupported" "$run"/up/* "$hook"
+	locate
+	if ! effective "$cfg" || [ -e "$run/restart" ]; then
+		adjust
+		[ -n "$why" ] || timeout 10 systemctl restart containerd || {
+			give_up
+			timeout 10 systemctl restart containerd
+			return
+		}
+		rm -f "$run/restart"
+	fi
+	watch
+}
+
+# watch: systemd calls guard when it starts containerd, until the next boot.
+watch() {
+	mkdir -p "${hook%/*}" && log "[Service]${nl}ExecStartPre=-$0 guard${nl}ExecStartPost=-/bin/rm -f $run/restart" >"$hook" && timeout 10 systemctl daemon-reload
+}
+
+# guard: others may have changed the configuration, or not have known what is in it. It does nothing while prepare is at work, nor where
+# containerd did not come up once; systemd may call it still.
+guard() {
+	[ -e "$hook" ] || return
+	locate
+	effective "$cfg"
+	if [ -e "$run/restart" ]; then
+		rm -f "$hook"
+		give_up
+	else
+		adjust
+	fi
+}
+
+# look, at first and when containerd was started again, perhaps with another configuration: what guard could not mend is told.
 look() {
 	# shellcheck disable=SC3013 # dash and busybox know -nt
 	if [ -e "$run/looked" ] && [ ! "$root/run/containerd/containerd.sock" -nt "$run/looked" ]; then return; fi
@@ -328,9 +369,9 @@ stop() {
 	trap '' TERM INT
 	# shellcheck disable=SC2086 # a list
 	[ -z "$pids" ] || kill $pids 2>/dev/null
-	[ -z "$cfg" ] || [ ! -e "$run/mend" ] || { undo; rm -f "$run/mend"; }
 	withdraw_but ''
-	rm -f "$run"/up/* "$run"/state*
+	# shellcheck disable=SC2086 # perhaps nothing
+	rm -f "$run"/up/* "$run"/state* ${unproven-}
 	exit 0
 }
 
@@ -359,4 +400,8 @@ certs=$root$want
 trap stop TERM INT
 trap : HUP
 mkdir -p "$run"
-case ${1-} in prepare) prepare; settle >/dev/null || : ;; *) run ;; esac
+case ${1-} in
+prepare) prepare; settle >/dev/null || : ;;
+guard) trap - TERM; guard || : ;;
+*) run ;;
+esac

@@ -18,22 +18,21 @@ abandoned() {
 	older "$etc/managed.sh" && older "$run/answered"
 }
 
-# unset_path: leave the choice of config_path to containerd again; it takes effect when that starts again.
+# unset_path: leave the choice of config_path to containerd again; it takes effect when that starts again. Earlier versions marked
+# less of a file that was theirs alone.
 unset_path() {
 	locate
-	! ours "$drop" || rm -f "$drop"
-	if ours "$cfg"; then
-		rm -f "$cfg"
-	elif grep -qsF " $mark" "$cfg" && cp -p "$cfg" "$cfg.tmp~"; then
-		grep -vF " $mark" "$cfg" >"$cfg.tmp~"
-		effective "$cfg.tmp~" || :
-		if [ -n "$dump" ]; then mv -f "$cfg.tmp~" "$cfg"; else rm -f "$cfg.tmp~"; fi
-	fi
+	alone=''
+	! ours "$cfg" || alone=$(grep -vF "$mark" "$cfg")
+	retract
+	[ "$alone" != "version = 2${nl}[plugins.\"io.containerd.grpc.v1.cri\".registry]" ] || rm -f "$cfg"
 }
 
 leave() {
 	trap '' TERM INT HUP
 	log 'clearing the node of the registry caches'
+	rm -f "$hook"
+	rmdir "${hook%/*}" 2>/dev/null
 	withdraw_but ''
 	unset_path
 	timeout 10 systemctl disable "$unit"

@@ -16,7 +16,7 @@ func (n *node) manage() { n.write(Managed().Path, string(Managed().Content)) }
 // cleared expects that nothing of ours is left, and that systemd was told.
 func (n *node) cleared() {
 	n.Expect(n.process.Wait()).To(Succeed())
-	for _, path := range []string{scriptPath, unitPath, stateDir, "run/capi-registry-cache", DefaultCertsDir + "/docker.io", dropIn} {
+	for _, path := range []string{scriptPath, unitPath, stateDir, "run/capi-registry-cache", DefaultCertsDir + "/docker.io", dropIn, hook} {
 		n.Expect(n.path(path)).NotTo(BeAnExistingFile(), path)
 	}
 	n.Expect(n.read("systemctl.log")).To(Equal("disable " + UnitName + "\ndaemon-reload\nstop --no-block " + UnitName + "\n"))
@@ -46,6 +46,34 @@ func TestManaged_node_is_cleared_when_that_is_asked_for(t *testing.T) {
 		n.cleared()
 		n.Expect(n.read(rootConfig)).To(Equal("version = 2\n[a]\nb = 1\n[plugins.\"io.containerd.grpc.v1.cri\".registry]\n"))
 	})
+}
+
+func TestManaged_node_gets_back_the_configuration_that_others_wrote(t *testing.T) {
+	t.Parallel()
+	old := Marker + "\nversion = 2\n" + theirs + key // as earlier versions wrote it
+	for name, tc := range map[string]struct{ now, want string }{
+		"none":                      {now: ownFile},
+		"none, earlier":             {now: old},
+		"none, and then something":  {now: ownFile + "[a]\n", want: "[a]\n"},
+		"something":                 {now: unchanged + table, want: unchanged},
+		"something, earlier":        {now: unchanged + theirs + key, want: unchanged + theirs},
+		"something, and then more":  {now: unchanged + table + "[a]\n", want: unchanged + "[a]\n"},
+		"a table that was there":    {now: unchanged + theirs + key + "b = 1\n", want: unchanged + theirs + "b = 1\n"},
+		"what clashes with our own": {now: unchanged + table + theirs, want: unchanged + theirs},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t, shells["busybox"], hub)
+			n.manage()
+			n.write(rootConfig, tc.now)
+			n.write(stateDir+"/remove", "")
+			n.write(hook, "[Service]\n")
+			n.start()
+			n.cleared()
+			n.Expect(n.read(rootConfig)).To(Equal(tc.want))
+			n.Expect(n.temporary()).To(BeEmpty())
+		})
+	}
 }
 
 func TestManaged_node_keeps_a_configuration_that_containerd_would_not_read_without_our_line(t *testing.T) {

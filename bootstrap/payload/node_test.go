@@ -119,7 +119,7 @@ func (n *node) fakesOf(names ...string) {
 func (n *node) command(action string) *exec.Cmd {
 	args := slices.Concat(n.shell, []string{n.path(scriptPath), action})
 	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Env = []string{"PATH=" + n.bin + ":" + os.Getenv("PATH"), "ROOT=" + n.root, "FAKE=" + n.fake}
+	cmd.Env = []string{"PATH=" + n.bin + ":" + os.Getenv("PATH"), "ROOT=" + n.root, "FAKE=" + n.fake, "SHELL_OF_NODE=" + strings.Join(n.shell, " ")}
 	cmd.Stdout, cmd.Stderr = n.log, n.log
 	return cmd
 }

@@ -34,7 +34,7 @@ var values = payload.Values{Caches: []payload.Cache{
 }}
 
 // containerdConfig is what our script makes where containerd has no configuration and does not read the directory.
-const containerdConfig = payload.Marker + "\nversion = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"/etc/containerd/certs.d\" " + payload.Marker + "\n"
+const containerdConfig = payload.Marker + "\nversion = 2 " + payload.Marker + "\n[plugins.\"io.containerd.grpc.v1.cri\".registry] " + payload.Marker + "\nconfig_path = \"/etc/containerd/certs.d\" " + payload.Marker + "\n"
 
 // samples are the names of the inputs among the samples of a package.
 func samples(pkg, pattern string) []string {

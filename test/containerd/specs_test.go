@@ -37,6 +37,7 @@ var _ = Describe("a node", func() {
 				It("and "+name, func(ctx context.Context) { v.meets(ctx, all[name]) }, NodeTimeout(specTimeout))
 			}
 			It("which boots again", v.bootsAgain, NodeTimeout(specTimeout))
+			It("and commands that change its configuration", v.isChanged, NodeTimeout(2*specTimeout))
 		})
 	}
 })
