@@ -70,10 +70,11 @@ func readPull(event *corev1.Event) (nodePull, bool) {
 // listPulls are the pulls of the last hour, as long as Events are kept, that are named after one of the upstreams, by node.
 func listPulls(ctx context.Context, live client.Reader, wanted map[string]*use) (map[string][]nodePull, error) {
 	pulls := map[string][]nodePull{}
-	page := &corev1.EventList{}
+	next := ""
 	for range eventsPages {
+		page := &corev1.EventList{}
 		err := live.List(ctx, page, client.MatchingFields{"reason": "Pulled", "source": "kubelet", "involvedObject.kind": "Pod"},
-			client.Limit(eventsPage), client.Continue(page.Continue))
+			client.Limit(eventsPage), client.Continue(next))
 		if err != nil {
 			return nil, fmt.Errorf("listing Events of the workload cluster: %w", err)
 		}
@@ -82,7 +83,7 @@ func listPulls(ctx context.Context, live client.Reader, wanted map[string]*use) 
 				pulls[p.node] = append(pulls[p.node], p)
 			}
 		}
-		if page.Continue == "" {
+		if next = page.Continue; next == "" {
 			break
 		}
 	}

@@ -1,13 +1,16 @@
 package registrycache
 
 import (
+	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	addonsv1 "github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
 	"github.com/capi-registry-cache/capi-registry-cache/workload/cache/report"
@@ -291,6 +294,48 @@ func TestEventsOfKubeletsAreRead(t *testing.T) {
 			if ok {
 				g.Expect(got).To(Equal(nodePull{node: "n1", image: tc.image, upstream: tc.upstream, ended: at, took: tc.took}))
 			}
+		})
+	}
+}
+
+// pagedEvents answers with an Event a page, and says that there are more until there are none; 0 pages never end.
+type pagedEvents struct {
+	client.Reader
+	pages, asked int
+}
+
+// List implements client.Reader.
+func (p *pagedEvents) List(_ context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	options := client.ListOptions{}
+	options.ApplyOptions(opts)
+	page, ok := list.(*corev1.EventList)
+	if want := strings.Repeat("x", p.asked); !ok || options.Continue != want || options.Limit != eventsPage {
+		return fmt.Errorf("asked for %d of %T after %q; expected is %q", options.Limit, list, options.Continue, want)
+	}
+	p.asked++
+	page.Items = []corev1.Event{{
+		Message: fmt.Sprintf(`Successfully pulled image "docker.io/app:v%d" in 1s (1s including waiting).`, p.asked),
+		Source:  corev1.EventSource{Component: "kubelet", Host: "n1"}, LastTimestamp: metav1.Unix(1000, 0),
+	}, {
+		Message: `Successfully pulled image "quay.io/app:v1" in 1s (1s including waiting).`,
+		Source:  corev1.EventSource{Component: "kubelet", Host: "n2"}, LastTimestamp: metav1.Unix(1000, 0),
+	}}
+	if p.asked != p.pages {
+		page.Continue = strings.Repeat("x", p.asked)
+	}
+	return nil
+}
+
+func TestEventsAreReadPageByPageButNotForEver(t *testing.T) {
+	for pages, want := range map[int]int{1: 1, 3: 3, 0: eventsPages} {
+		t.Run(fmt.Sprintf("%d pages", pages), func(t *testing.T) {
+			g := NewWithT(t)
+			reader := &pagedEvents{pages: pages}
+			pulls, err := listPulls(t.Context(), reader, map[string]*use{"docker.io": {}})
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(reader.asked).To(Equal(want))
+			g.Expect(pulls).To(HaveLen(1))
+			g.Expect(pulls["n1"]).To(HaveLen(want))
 		})
 	}
 }
