@@ -68,7 +68,7 @@ func ReadCache(ctx context.Context, pods reach.Pods, namespace string, spec v1al
 		}
 		counts, began, err := Parse(document)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("Pod %s/%s: %w", namespace, name, err))
+			errs = append(errs, fmt.Errorf("reading the counters of Pod %s/%s: %w", namespace, name, err))
 			continue
 		}
 		cache.Answered++

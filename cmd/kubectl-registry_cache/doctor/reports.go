@@ -63,7 +63,7 @@ func (s *subject) askCaches(ctx context.Context) error {
 			}
 			told, err := report.Decode(document)
 			if err != nil {
-				return fmt.Errorf("Pod %s: %w", pod.Name, err)
+				return fmt.Errorf("asking Pod %s: %w", pod.Name, err)
 			}
 			s.reports[cache.Upstream] = append(s.reports[cache.Upstream], podReport{pod.Name, told})
 		}
