@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
+	"github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
 	"github.com/capi-registry-cache/capi-registry-cache/cmd/kubectl-registry_cache/counters"
 	"github.com/capi-registry-cache/capi-registry-cache/cmd/kubectl-registry_cache/doctor"
 	"github.com/capi-registry-cache/capi-registry-cache/cmd/kubectl-registry_cache/overview"
@@ -245,4 +246,17 @@ func TestDocumentationUsesCommandsAndFlagsThatExist(t *testing.T) {
 		}
 	}
 	g.Expect(looked).To(BeNumerically(">", 5))
+}
+
+func TestSavingsForProgramsAreFlat(t *testing.T) {
+	g := NewWithT(t)
+	rc := &v1alpha1.RegistryCache{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "c"}}
+	counts := counters.Counts{ServedBytes: 100, FetchedBytes: 40, Requests: 10, Hits: 5, UpstreamRequests: new(int64(4))}
+	p, out := newPlugin()
+	g.Expect(printObject(p.Out, outputJSON, viewOf(rc, counters.Savings{Total: counts, Caches: []counters.Cache{{Upstream: "docker.io", Pods: 2, Answered: 2, Counts: counts}}}))).To(Succeed())
+	const numbers = `"servedBytes":100,"fetchedBytes":40,"requests":10,"hits":5,"coalesced":0,"upstreamRequests":4,"savedBytes":60,"savedRequests":6,"hitRatio":0.5`
+	g.Expect(out.String()).To(MatchJSON(`{"namespace":"ns","cluster":"c","caches":[{"upstream":"docker.io","pods":2,"answered":2,` + numbers + `}],"total":{` + numbers + `}}`))
+	out.Reset()
+	g.Expect(printObject(p.Out, outputYAML, map[string]any{"clusters": []overview.Row{}})).To(Succeed())
+	g.Expect(out.String()).To(Equal("clusters: []\n"))
 }
