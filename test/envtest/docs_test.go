@@ -42,6 +42,7 @@ var absent = []string{"registry-docker-io-0", "capi-registry-cache-controller-ma
 // TestDocCommandsOfKubectlWork runs those of each page, in order, in a namespace with the Cluster my-cluster and its RegistryCache.
 func TestDocCommandsOfKubectlWork(t *testing.T) {
 	t.Parallel()
+	env.InstallPrometheusOperatorCRDs(t) // readers of docs/monitoring.md have them
 	pages, err := docs.Read("../..")
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	folder := plugin(t)
