@@ -11,7 +11,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
 	"github.com/capi-registry-cache/capi-registry-cache/templates/manifests"
@@ -21,7 +20,7 @@ import (
 func workloadCluster(ctx context.Context, s *subject) (finding, error) {
 	workload, err := s.Connect(ctx, s.Cluster)
 	if err == nil {
-		err = answers(ctx, workload.Client)
+		err = workload.Answers(ctx)
 	}
 	if err == nil {
 		s.workload = workload
@@ -47,15 +46,6 @@ func (s *subject) disconnected() bool {
 		}
 	}
 	return false
-}
-
-// answers asks for something that every API server has, and that may be forbidden.
-func answers(ctx context.Context, c client.Client) error {
-	err := c.Get(ctx, client.ObjectKey{Name: metav1.NamespaceSystem}, &corev1.Namespace{})
-	if apierrors.IsForbidden(err) {
-		return nil
-	}
-	return err
 }
 
 func said(err error) string {

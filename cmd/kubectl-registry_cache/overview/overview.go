@@ -210,6 +210,9 @@ func (r *Row) count(ctx context.Context, connect func(context.Context, client.Ob
 	if err != nil {
 		return err
 	}
+	if err := workload.Answers(ctx); err != nil { // else each Pod would be waited for
+		return err
+	}
 	savings, err := counters.Read(ctx, workload.Pods, r.cache)
 	for _, cache := range savings.Caches {
 		if cache.Answered > 0 {

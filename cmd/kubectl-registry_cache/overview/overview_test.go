@@ -74,6 +74,29 @@ func (fakePods) Certificates(context.Context, client.ObjectKey, int) ([]*x509.Ce
 	return nil, errors.New("not asked for")
 }
 
+// answering is an API server that answers; silent is one that does not.
+type answering struct{ client.Client }
+
+func (answering) Get(context.Context, client.ObjectKey, client.Object, ...client.GetOption) error {
+	return nil
+}
+
+type silent struct{ client.Client }
+
+func (silent) Get(context.Context, client.ObjectKey, client.Object, ...client.GetOption) error {
+	return errors.New("no route")
+}
+
+func TestCountAsksNoPodOfAClusterThatDoesNotAnswer(t *testing.T) {
+	g := NewWithT(t)
+	rows := []Row{rowOf(t, object)}
+	errs := Count(t.Context(), rows, func(context.Context, client.ObjectKey) (*reach.Workload, error) {
+		return &reach.Workload{Client: silent{}}, nil // asking its Pods would panic
+	}, func(int) {})
+	g.Expect(errs).To(ConsistOf(MatchError(ContainSubstring("team/c: no route"))))
+	g.Expect(rows[0].SavedBytes).To(BeNil())
+}
+
 func TestCountGoesOnWithoutWhatCannotBeReached(t *testing.T) {
 	g := NewWithT(t)
 	rows := []Row{rowOf(t, object), rowOf(t, object), rowOf(t, "metadata: {name: mirrors-only}")}
@@ -82,7 +105,7 @@ func TestCountGoesOnWithoutWhatCannotBeReached(t *testing.T) {
 		if cluster.Name == "unreachable" {
 			return nil, errors.New("no way")
 		}
-		return &reach.Workload{Pods: fakePods{}}, nil
+		return &reach.Workload{Client: answering{}, Pods: fakePods{}}, nil
 	}
 	var progress []int
 	errs := Count(t.Context(), rows, connect, func(done int) { progress = append(progress, done) })

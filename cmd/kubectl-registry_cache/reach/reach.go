@@ -7,6 +7,9 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -66,6 +69,15 @@ type Workload struct {
 	Pods Pods
 }
 
+// Answers asks for something that every API server has, and that may be forbidden.
+func (w *Workload) Answers(ctx context.Context) error {
+	err := w.Client.Get(ctx, client.ObjectKey{Name: metav1.NamespaceSystem}, &corev1.Namespace{})
+	if apierrors.IsForbidden(err) {
+		return nil
+	}
+	return err
+}
+
 // Connect reaches a workload cluster by its kubeconfig: that in a file if there is one, else that in the Secret which Cluster API keeps
 // beside the Cluster. Nothing is asked of it yet.
 func Connect(ctx context.Context, management client.Client, cluster client.ObjectKey, file string) (*Workload, error) {
@@ -73,7 +85,7 @@ func Connect(ctx context.Context, management client.Client, cluster client.Objec
 	if err != nil {
 		return nil, err
 	}
-	config, err := clientcmd.RESTConfigFromKubeConfig(content)
+	config, err := configOf(content, file == "")
 	if err != nil {
 		return nil, fmt.Errorf("reading the kubeconfig of Cluster %s: %w", cluster, err)
 	}
@@ -99,4 +111,24 @@ func read(ctx context.Context, management client.Client, cluster client.ObjectKe
 		return nil, fmt.Errorf("reading the kubeconfig of Cluster %s: %w", cluster, err)
 	}
 	return content, nil
+}
+
+// configOf reads a kubeconfig. One of a Secret was written by somebody else, perhaps a tenant: it must not make programs of this machine run, nor
+// send its files anywhere.
+func configOf(content []byte, ofSecret bool) (*rest.Config, error) {
+	config, err := clientcmd.Load(content)
+	if err != nil {
+		return nil, err
+	}
+	for name, user := range config.AuthInfos {
+		if ofSecret && (user.Exec != nil || user.AuthProvider != nil || user.TokenFile != "" || user.ClientCertificate != "" || user.ClientKey != "") {
+			return nil, fmt.Errorf("user %q of the Secret has a program or a file of this machine; accepted is one with all that it needs in it, or another with --workload-kubeconfig", name)
+		}
+	}
+	for name, server := range config.Clusters {
+		if ofSecret && server.CertificateAuthority != "" {
+			return nil, fmt.Errorf("cluster %q of the Secret has a file of this machine; accepted is certificate-authority-data, or another with --workload-kubeconfig", name)
+		}
+	}
+	return clientcmd.NewDefaultClientConfig(*config, &clientcmd.ConfigOverrides{}).ClientConfig()
 }
