@@ -145,6 +145,22 @@ func TestBetweenTakesAllOfAProcessThatStartedMeanwhile(t *testing.T) {
 	g.Expect(between.Caches[0].Since.Time).To(Equal(at))
 }
 
+func TestBetweenLeavesOutWhatAPodCountedBefore(t *testing.T) {
+	g := NewWithT(t)
+	pods := fakePods{"registry-docker-io-1": stock(10, 5) + since(1), "registry-quay-io-0": stock(0, 0) + since(1)}
+	earlier, err := Read(t.Context(), pods, twoCaches())
+	g.Expect(err).To(MatchError(ContainSubstring("registry-docker-io-0")))
+	pods["registry-docker-io-0"], pods["registry-docker-io-1"] = stock(1000, 10)+since(1), stock(12, 6)+since(1)
+	later, err := Read(t.Context(), pods, twoCaches())
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(Between(earlier, later, time.Unix(5, 0)).Caches[0]).To(And(HaveField("Counts", Counts{ServedBytes: 2, FetchedBytes: 1}), HaveField("Pods", 2), HaveField("Answered", 1)))
+
+	pods["registry-docker-io-0"] = stock(1000, 10) + since(6)
+	later, err = Read(t.Context(), pods, twoCaches())
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(Between(earlier, later, time.Unix(5, 0)).Caches[0]).To(And(HaveField("Counts", Counts{ServedBytes: 1002, FetchedBytes: 11}), HaveField("Answered", 2)))
+}
+
 // prometheusServer answers queries as Prometheus does, with a value for docker.io, and notes them.
 func prometheusServer(t *testing.T, value string) (url string, asked *[]string) {
 	t.Helper()
@@ -181,6 +197,10 @@ func TestIncreaseSaysThatPrometheusKnowsNothing(t *testing.T) {
 	rc.Spec.Caches = rc.Spec.Caches[1:]
 	_, err := Prometheus{URL: url}.Increase(t.Context(), rc, time.Hour, time.Now())
 	g.Expect(err).To(MatchError(ContainSubstring("is it scraping this Cluster")))
+	for _, secret := range []string{strings.Replace(url, "//", "//user:hidden@", 1), "http://user:hidden@[", "http://user:hidden@127.0.0.1:1"} {
+		_, err = Prometheus{URL: secret}.Increase(t.Context(), rc, time.Hour, time.Now())
+		g.Expect(err).To(MatchError(Not(ContainSubstring("hidden"))))
+	}
 	_, err = Prometheus{URL: "http://127.0.0.1:1"}.Increase(t.Context(), rc, time.Hour, time.Now())
 	g.Expect(err).To(MatchError(ContainSubstring("asking Prometheus for sum by")))
 }

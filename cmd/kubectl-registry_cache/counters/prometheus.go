@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/url"
 	"time"
 
 	"github.com/prometheus/client_golang/api"
@@ -29,6 +30,10 @@ type Prometheus struct {
 // Increase is what the caches of a RegistryCache counted in the time before now. Prometheus knows counters when it scraped, and takes the
 // growth between the first and the last look for that of the whole time, so the numbers are not exact.
 func (p Prometheus) Increase(ctx context.Context, rc *v1alpha1.RegistryCache, since time.Duration, now time.Time) (Savings, error) {
+	address, err := url.Parse(p.URL)
+	if err != nil { // which the error would repeat, with a password
+		return Savings{}, errors.New("--prometheus: not a URL; accepted are values such as http://localhost:9090")
+	}
 	connection, err := api.NewClient(api.Config{Address: p.URL})
 	if err != nil {
 		return Savings{}, fmt.Errorf("reaching Prometheus: %w", err)
@@ -59,7 +64,7 @@ func (p Prometheus) Increase(ctx context.Context, rc *v1alpha1.RegistryCache, si
 	}
 	if known == 0 && len(counts) > 0 {
 		return Savings{}, fmt.Errorf("Prometheus at %s has no %s with the label %s that is one of the upstreams, at the matchers %q; "+
-			"is it scraping this Cluster, and do its labels need other matchers?", p.URL, pushedBytes, upstreamLabel, p.Matchers)
+			"is it scraping this Cluster, and do its labels need other matchers?", address.Redacted(), pushedBytes, upstreamLabel, p.Matchers)
 	}
 	return inOrder(rc, counts, now.Add(-since)), nil
 }

@@ -90,15 +90,24 @@ func (s *Savings) add(cache Cache) {
 func Between(earlier, later Savings, at time.Time) Savings {
 	all := Savings{Caches: []Cache{}}
 	for i, cache := range later.Caches {
-		between := Cache{Upstream: cache.Upstream, Since: &metav1.Time{Time: at}, Pods: cache.Pods, Answered: cache.Answered}
-		for name, now := range cache.pods {
-			before, known := earlier.Caches[i].pods[name]
-			if known && before.started.Equal(now.started) {
-				now.counts = now.counts.Sub(before.counts)
-			}
-			between.Counts = between.Add(now.counts)
-		}
-		all.add(between)
+		all.add(Since(earlier.Caches[i], cache, at))
 	}
 	return all
+}
+
+// Since is Between for one cache. A Pod that did not answer at first is left out, unless it was not there: what it counted may be of long ago.
+func Since(earlier, later Cache, at time.Time) Cache {
+	since := Cache{Upstream: later.Upstream, Since: &metav1.Time{Time: at}, Pods: later.Pods}
+	for name, now := range later.pods {
+		before, known := earlier.pods[name]
+		switch {
+		case known && before.started.Equal(now.started):
+			now.counts = now.counts.Sub(before.counts)
+		case !known && !now.started.After(at):
+			continue
+		}
+		since.Answered++
+		since.Counts = since.Add(now.counts)
+	}
+	return since
 }
