@@ -105,6 +105,12 @@ func TestDoctorHasALineForEachLink(t *testing.T) {
 	}
 }
 
+func TestNoTerminalIsSteeredByWhatAWorkloadClusterTells(t *testing.T) {
+	p, _ := newPlugin()
+	NewWithT(t).Expect(p.findingLines(doctor.Finding{Link: "endpoints", State: doctor.Broken, Message: "a\x1b[2Jb\rc\nd", Remedy: "e\x1b[0m"})).
+		To(And(ContainSubstring("a[2Jbc\n"+strings.Repeat(" ", 31)+"d\n"), Not(ContainSubstring("\x1b"))))
+}
+
 const (
 	manifests = `apiVersion: cluster.x-k8s.io/v1beta2
 kind: Cluster
@@ -182,7 +188,7 @@ func TestWrongUsageSaysWhatIsAccepted(t *testing.T) {
 func TestHelpIsInTheWordsOfWhoCalls(t *testing.T) {
 	for program, want := range map[string]string{
 		"/usr/bin/kubectl-registry_cache":    "kubectl registry-cache doctor CLUSTER [flags]",
-		"/usr/bin/clusterctl-registry-cache": "clusterctl registry-cache doctor CLUSTER [flags]",
+		"/usr/bin/clusterctl-registry_cache": "clusterctl registry-cache doctor CLUSTER [flags]",
 		"./plugin":                           "kubectl registry-cache doctor CLUSTER [flags]",
 	} {
 		streams, _, out, _ := genericiooptions.NewTestIOStreams()

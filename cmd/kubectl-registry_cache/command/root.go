@@ -53,7 +53,7 @@ func Run(args []string, streams genericiooptions.IOStreams) int {
 	// Libraries would write between the lines.
 	klog.SetLogger(logr.Discard())
 	ctrl.SetLogger(logr.Discard())
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	root := New(streams, called(args[0]))
 	root.SetArgs(args[1:])
@@ -73,9 +73,6 @@ func Run(args []string, streams genericiooptions.IOStreams) int {
 func called(program string) string {
 	name := strings.TrimSuffix(filepath.Base(program), ".exe")
 	if host, ok := strings.CutSuffix(name, "-registry_cache"); ok {
-		return host + " registry-cache"
-	}
-	if host, ok := strings.CutSuffix(name, "-registry-cache"); ok {
 		return host + " registry-cache"
 	}
 	return "kubectl registry-cache"

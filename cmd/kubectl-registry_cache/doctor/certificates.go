@@ -35,6 +35,9 @@ func certificates(ctx context.Context, s *subject) (finding, error) {
 	if c != nil && c.Status == metav1.ConditionFalse {
 		return broken(c.Message, "See docs/tls.md; the Events and the manager's log say what keeps it: "+s.here("describe registrycache "+s.Cluster.Name)), nil
 	}
+	if s.pods == nil {
+		return unchecked("the Pods of the caches are not known"), nil
+	}
 	state, err := s.desiredState(ctx)
 	if err != nil {
 		return finding{}, err

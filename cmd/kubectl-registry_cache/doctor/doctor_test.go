@@ -2,9 +2,11 @@ package doctor_test
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -100,7 +102,9 @@ func managementBreakages() []breakage {
 		}, "addresses", "no address for the cache of docker.io: no free address", "cidrBlocks"},
 		{"the webhook configuration is gone", func(p *patient) func() { return p.remove(p.webhook()) }, "webhook", "new Machines boot without the caches", "docs/by-reference.md"},
 		{"cert-manager has not put the CA", func(p *patient) func() {
-			return p.clientConfig(admissionregistrationv1.WebhookClientConfig{URL: new("https://127.0.0.1:1/")})
+			config := serviceOf("absent")
+			config.CABundle = nil
+			return p.clientConfig(config)
 		}, "webhook", "has no caBundle", "cert-manager"},
 		{"the Service of the webhook is gone", func(p *patient) func() { return p.clientConfig(serviceOf("absent")) }, "webhook", "which is not there", "components"},
 		{"the Service of the webhook has no endpoint", func(p *patient) func() {
@@ -280,6 +284,41 @@ func harmless(t *testing.T, p *patient) {
 			back := p.remove(p.webhook())
 			return func() { back(); p.Expect(env.Client.Delete(t.Context(), template)).To(Succeed()) }
 		}, "webhook", "bootstrap templates name Secret my-cluster-registry-cache", doctor.OK},
+		"a MachinePool takes the caches by reference": {func() func() {
+			config := &bootstrapv1.KubeadmConfig{ObjectMeta: p.meta("by-reference")}
+			config.Spec.Files = []bootstrapv1.File{{Path: "/x", ContentFrom: bootstrapv1.FileSource{Secret: bootstrapv1.SecretFileSource{Name: "my-cluster-registry-cache", Key: "k"}}}}
+			p.Expect(env.Client.Create(t.Context(), config)).To(Succeed())
+			back := p.remove(p.webhook())
+			return func() { back(); p.Expect(env.Client.Delete(t.Context(), config)).To(Succeed()) }
+		}, "webhook", "bootstrap templates name Secret my-cluster-registry-cache", doctor.OK},
+		"the webhook is not for a namespace with templates by reference": {func() func() {
+			template := &bootstrapv1.KubeadmConfigTemplate{ObjectMeta: p.meta("by-reference")}
+			template.Spec.Template.Spec.Files = []bootstrapv1.File{{Path: "/x", ContentFrom: bootstrapv1.FileSource{Secret: bootstrapv1.SecretFileSource{Name: "my-cluster-registry-cache", Key: "k"}}}}
+			p.Expect(env.Client.Create(t.Context(), template)).To(Succeed())
+			configuration := p.webhook()
+			back := p.change(configuration, func() {
+				configuration.Webhooks[0].NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"for": "others"}}
+			})
+			p.Eventually(func() string { // the API server hears of it a moment later
+				return p.finding("injection").Message
+			}).Should(HavePrefix("bootstrap data comes back without the caches"))
+			return func() { back(); p.Expect(env.Client.Delete(t.Context(), template)).To(Succeed()) }
+		}, "injection", "bootstrap templates name Secret my-cluster-registry-cache", doctor.OK},
+		"a lease was left from a manager that elected": {func() func() {
+			lease, d := leaseOfManager(), managerDeployment()
+			old := p.change(lease, func() { lease.Spec.RenewTime = &metav1.MicroTime{Time: time.Now().Add(-2 * time.Hour)} })
+			args := p.change(d, func() {
+				c := &d.Spec.Template.Spec.Containers[0]
+				c.Args = slices.DeleteFunc(c.Args, func(arg string) bool { return arg == "--leader-elect" })
+			})
+			return func() { args(); old() }
+		}, "manager", "is ready", doctor.OK},
+		"a cache does not tell how it is": {func() func() { return p.answer("registry-docker-io-0:5001/report", os.ErrDeadlineExceeded) },
+			"volumes", "Pod registry-docker-io-0 does not tell how it is", doctor.NotChecked},
+		"nor what its upstream says": {func() func() { return p.answer("registry-docker-io-0:5001/report", os.ErrDeadlineExceeded) },
+			"credentials", "not every Pod of the caches tells", doctor.NotChecked},
+		"Pods may not be asked":      {p.mayNotAsk, "credentials", "the caches could not be asked", doctor.NotChecked},
+		"node-sync may not be asked": {p.mayNotAsk, "hosts.toml", "nothing reports from nodes", doctor.NotChecked},
 		"existing nodes are left alone": {func() func() {
 			return p.change(p.rc, func() { p.rc.Spec.Nodes.Existing = v1alpha1.ExistingNodesIgnore })
 		}, "node-sync", "existing is Ignore", doctor.NotChecked},
@@ -303,6 +342,28 @@ func harmless(t *testing.T, p *patient) {
 			p.Eventually(p.brokenLink).Should(BeNil(), "healthy again")
 		})
 	}
+}
+
+// mayNotAsk takes the right to get pods/proxy.
+func (p *patient) mayNotAsk() (undo func()) {
+	no := apierrors.NewForbidden(corev1.Resource("pods"), "x", errors.New("pods/proxy"))
+	var back []func()
+	for of := range p.pods.answers {
+		back = append(back, p.answer(of, no))
+	}
+	return func() {
+		for _, undo := range back {
+			undo()
+		}
+	}
+}
+
+// finding is that of a link.
+func (p *patient) finding(link string) doctor.Finding {
+	p.t.Helper()
+	r, err := p.examine()
+	p.Expect(err).NotTo(HaveOccurred())
+	return r.Links[slices.IndexFunc(r.Links, func(f doctor.Finding) bool { return f.Link == link })]
 }
 
 // pulls lets the test be the kubelet of the Pod that pulls.
@@ -341,6 +402,41 @@ func pulls(t *testing.T, p *patient) {
 			p.Expect(f).To(And(HaveField("Link", tc.link), HaveField("Message", ContainSubstring(tc.text))))
 		})
 	}
+	t.Run("is ended by the user", func(t *testing.T) {
+		p.WithT, p.t = NewWithT(t), t
+		ctx, end := context.WithCancel(t.Context())
+		made := make(chan *corev1.Pod, 1)
+		go func() { made <- pullAs(t.Context(), p.namespace, corev1.ContainerStatus{Name: "pull"}, end) }()
+		o := p.options
+		o.Pull = "alpine"
+		_, err := doctor.Run(ctx, o, func(doctor.Finding) {})
+		p.Expect(err).To(MatchError(context.Canceled))
+		pod := <-made
+		p.Expect(pod).NotTo(BeNil())
+		p.Expect(apierrors.IsNotFound(env.Client.Get(t.Context(), client.ObjectKeyFromObject(pod), pod))).To(BeTrue(), "it is removed")
+	})
+	t.Run("of a Pod that cannot be removed is told", func(t *testing.T) {
+		p.WithT, p.t = NewWithT(t), t
+		o := p.options
+		o.Pull = "alpine"
+		o.Connect = func(ctx context.Context, cluster client.ObjectKey) (*reach.Workload, error) {
+			workload, err := p.options.Connect(ctx, cluster)
+			if err == nil {
+				workload.Client = undeletable{workload.Client}
+			}
+			return workload, err
+		}
+		made := make(chan *corev1.Pod, 1)
+		go func() {
+			made <- pullAs(t.Context(), p.namespace, corev1.ContainerStatus{Name: "pull", ImageID: "sha256:x"}, func() {})
+		}()
+		r, err := doctor.Run(t.Context(), o, func(doctor.Finding) {})
+		p.Expect(err).NotTo(HaveOccurred())
+		pod := <-made
+		p.Expect(pod).NotTo(BeNil())
+		p.Expect(r.Links).To(ContainElement(And(HaveField("Link", "pull"), HaveField("Message", ContainSubstring("delete pod "+pod.Name)))))
+		p.Expect(env.Client.Delete(t.Context(), pod, client.GracePeriodSeconds(0))).To(Succeed())
+	})
 	t.Run("of another upstream is refused", func(t *testing.T) {
 		p.WithT, p.t = NewWithT(t), t
 		p.options.Pull = "quay.io/x/y"
@@ -348,6 +444,13 @@ func pulls(t *testing.T, p *patient) {
 		p.options.Pull = ""
 		p.Expect(err).To(MatchError(ContainSubstring("is of quay.io, which has no cache here; accepted are images of [docker.io]")))
 	})
+}
+
+// undeletable is a client of somebody who may not delete.
+type undeletable struct{ client.Client }
+
+func (undeletable) Delete(_ context.Context, obj client.Object, _ ...client.DeleteOption) error {
+	return apierrors.NewForbidden(corev1.Resource("pods"), obj.GetName(), errors.New("no right"))
 }
 
 // pullAs waits for the Pod, counts, and says what became of it.

@@ -19,44 +19,46 @@ func endpoints(ctx context.Context, s *subject) (finding, error) {
 	if f, not := s.notReached(); not {
 		return f, nil
 	}
-	s.pods = map[string][]corev1.Pod{}
+	pods := map[string][]corev1.Pod{}
 	var notes []string
 	for _, cache := range s.rc.Spec.Caches {
-		found, err := s.cacheEndpoints(ctx, cache)
+		serving, found, err := s.cacheEndpoints(ctx, cache)
 		if err != nil || found.state == Broken {
 			return found, err
 		}
-		notes = append(notes, found.message)
+		pods[cache.Upstream], notes = serving, append(notes, found.message)
 	}
+	s.pods = pods
 	if len(notes) == 0 {
 		return ok("mirrors need none"), nil
 	}
 	return ok("%s", strings.Join(notes, "; ")), nil
 }
 
-func (s *subject) cacheEndpoints(ctx context.Context, cache v1alpha1.Cache) (finding, error) {
+// cacheEndpoints returns the Pods of a cache that are ready, too.
+func (s *subject) cacheEndpoints(ctx context.Context, cache v1alpha1.Cache) ([]corev1.Pod, finding, error) {
 	name := manifests.ServiceName(cache.Upstream)
 	labels := map[string]string{v1alpha1.NameLabel: v1alpha1.NameValue, v1alpha1.InstanceLabel: name}
 	pods := &corev1.PodList{}
 	if err := s.workload.Client.List(ctx, pods, client.InNamespace(s.rc.Spec.Namespace), client.MatchingLabels(labels)); err != nil {
-		return finding{}, err
+		return nil, finding{}, err
 	}
 	wanted := len(manifests.PodNames(cache))
-	s.pods[cache.Upstream] = slices.DeleteFunc(slices.Clone(pods.Items), func(p corev1.Pod) bool { return !ready(&p) })
-	note := fmt.Sprintf("%s: %d of %d ready", cache.Upstream, len(s.pods[cache.Upstream]), wanted)
-	if len(s.pods[cache.Upstream]) < wanted {
+	serving := slices.DeleteFunc(pods.Items, func(p corev1.Pod) bool { return !ready(&p) })
+	note := fmt.Sprintf("%s: %d of %d ready", cache.Upstream, len(serving), wanted)
+	if len(serving) < wanted {
 		trouble, remedy, err := podsTrouble(ctx, s.workload.Client, s.rc.Spec.Namespace, labels)
-		if err != nil || len(s.pods[cache.Upstream]) == 0 {
-			return broken(fmt.Sprintf("the cache of %s has no Pod that is ready: %s", cache.Upstream, trouble), s.endpointsRemedy(remedy)), err
+		if err != nil || len(serving) == 0 {
+			return nil, broken(fmt.Sprintf("the cache of %s has no Pod that is ready: %s", cache.Upstream, trouble), s.endpointsRemedy(remedy)), err
 		}
 		note += " (" + trouble + ")"
 	}
 	count, err := readyEndpoints(ctx, s.workload.Client, &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: s.rc.Spec.Namespace, Name: name}})
 	if err == nil && count == 0 {
-		return broken(fmt.Sprintf("the Pods of the cache of %s are ready, and Service %s has no endpoint", cache.Upstream, name),
+		return nil, broken(fmt.Sprintf("the Pods of the cache of %s are ready, and Service %s has no endpoint", cache.Upstream, name),
 			"Does kube-controller-manager of the workload cluster work? "+s.there("get endpointslices -l kubernetes.io/service-name="+name)), nil
 	}
-	return ok("%s", note), err
+	return serving, ok("%s", note), err
 }
 
 func (s *subject) endpointsRemedy(remedy string) string {

@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -120,6 +121,9 @@ func (s *subject) managerRuns(ctx context.Context, d *appsv1.Deployment) (findin
 		trouble, remedy, err := podsTrouble(ctx, s.Management, d.Namespace, d.Spec.Selector.MatchLabels)
 		return broken(fmt.Sprintf("%s has no Pod that is ready: %s", name, trouble), fmt.Sprintf("%s\nkubectl -n %s logs deployment/%s", remedy, d.Namespace, d.Name)), err
 	}
+	if !elects(d) {
+		return ok("%s is ready", name), nil
+	}
 	fresh, held, err := s.leased(ctx, d.Namespace)
 	if err != nil {
 		return finding{}, err
@@ -129,6 +133,15 @@ func (s *subject) managerRuns(ctx context.Context, d *appsv1.Deployment) (findin
 			fmt.Sprintf("If a manager has just gone, wait a minute. Else: kubectl -n %s logs deployment/%s", d.Namespace, d.Name)), nil
 	}
 	return ok("%s is ready", name), nil
+}
+
+// elects tells whether its managers renew a lease. One that was left from before tells nothing.
+func elects(d *appsv1.Deployment) bool {
+	return slices.ContainsFunc(d.Spec.Template.Spec.Containers, func(c corev1.Container) bool {
+		return slices.ContainsFunc(append(slices.Clone(c.Command), c.Args...), func(arg string) bool {
+			return arg == "--leader-elect" || arg == "--leader-elect=true"
+		})
+	})
 }
 
 // leased tells whether a manager leads. Without leader election there is no lease.

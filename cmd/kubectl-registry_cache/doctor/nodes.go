@@ -80,7 +80,8 @@ func nodeSync(ctx context.Context, s *subject) (finding, error) {
 
 // lookAtNodes asks node-sync on every Linux node, or on the one that was named.
 func (s *subject) lookAtNodes(ctx context.Context, generation string) error {
-	nodes, pods := &corev1.NodeList{}, &corev1.PodList{}
+	nodes, pods := &metav1.PartialObjectMetadataList{}, &corev1.PodList{} // whole nodes are large, with their lists of images
+	nodes.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("NodeList"))
 	if err := s.workload.Client.List(ctx, nodes, client.MatchingLabels{corev1.LabelOSStable: string(corev1.Linux)}); err != nil {
 		return err
 	}
@@ -101,10 +102,12 @@ func (s *subject) lookAtNodes(ctx context.Context, generation string) error {
 	for i := range looked {
 		asking.Go(func() error { return s.ask(ctx, &looked[i], pods.Items, generation) })
 	}
-	err := asking.Wait()
+	if err := asking.Wait(); err != nil {
+		return err
+	}
 	slices.SortFunc(looked, func(a, b node) int { return strings.Compare(a.name, b.name) })
 	s.nodes = looked
-	return err
+	return nil
 }
 
 func (s *subject) ask(ctx context.Context, n *node, pods []corev1.Pod, generation string) error {

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -10,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -31,13 +33,8 @@ func pulled(ctx context.Context, s *subject) (finding, error) {
 	if err != nil {
 		return finding{}, err
 	}
-	pod := pullPod(s.rc.Spec.Namespace, p.node, s.Pull)
-	if err := s.workload.Client.Create(ctx, pod); err != nil {
-		return finding{}, err
-	}
-	defer s.remove(ctx, pod)
 	began := s.Now()
-	trouble, err := s.waitPulled(ctx, pod)
+	trouble, err := s.pullOnce(ctx, pullPod(s.rc.Spec.Namespace, p.node, s.Pull))
 	if err != nil {
 		return finding{}, err
 	}
@@ -47,6 +44,20 @@ func pulled(ctx context.Context, s *subject) (finding, error) {
 	}
 	s.pull = p
 	return ok("node %s pulled %s in %s", p.node, s.Pull, s.Now().Sub(began).Round(100*time.Millisecond)), nil
+}
+
+// pullOnce makes the Pod, waits for the pull, and removes the Pod whatever comes: also if the user ends the walk while the API server is
+// at work on it.
+func (s *subject) pullOnce(ctx context.Context, pod *corev1.Pod) (trouble string, err error) {
+	key := client.ObjectKeyFromObject(pod)
+	if err := s.workload.Client.Create(ctx, pod); err != nil {
+		if !apierrors.IsForbidden(err) && !apierrors.IsInvalid(err) {
+			err = errors.Join(err, s.remove(ctx, key))
+		}
+		return "", err
+	}
+	defer func() { err = errors.Join(err, s.remove(ctx, key)) }()
+	return s.waitPulled(ctx, pod)
 }
 
 // preparePull finds the cache of the image, a node that uses it, and what the cache has counted so far.
@@ -65,7 +76,7 @@ func (s *subject) preparePull(ctx context.Context) (*pull, error) {
 		return nil, fmt.Errorf("no node is known to use the cache of %s; name one with --node", cache.Upstream)
 	}
 	before, err := counters.ReadCache(ctx, s.workload.Pods, s.rc.Spec.Namespace, cache)
-	p.before = before.Counts
+	p.before, p.at = before, s.Now()
 	if before.Answered > 0 {
 		err = nil
 	}
@@ -91,13 +102,15 @@ func CacheOf(rc *v1alpha1.RegistryCache, image string) (v1alpha1.Cache, error) {
 // pullPod pulls and runs nothing: the program that it names is in no image.
 func pullPod(namespace, node, image string) *corev1.Pod {
 	return &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, GenerateName: "registry-cache-doctor-"},
+		// The name is known here, so that the Pod can be removed though its creation was not answered.
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "registry-cache-doctor-" + rand.String(5)},
 		Spec: corev1.PodSpec{
 			NodeName:                      node,
 			RestartPolicy:                 corev1.RestartPolicyNever,
 			AutomountServiceAccountToken:  new(false),
 			EnableServiceLinks:            new(false),
 			TerminationGracePeriodSeconds: new(int64),
+			ActiveDeadlineSeconds:         new(int64(2 * pullPatience / time.Second)), // should nobody remove it
 			Tolerations:                   []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
 			SecurityContext: &corev1.PodSecurityContext{
 				RunAsNonRoot: new(true), RunAsUser: new(int64(65532)), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
@@ -148,14 +161,23 @@ func pullEnded(pod *corev1.Pod) (done bool, trouble string) {
 	return false, "the kubelet has not told of the end of the pull"
 }
 
-// remove goes on after the walk was ended.
-func (s *subject) remove(ctx context.Context, pod *corev1.Pod) {
+// remove goes on after the walk was ended. The error names the Pod, for the user to remove it.
+func (s *subject) remove(ctx context.Context, key client.ObjectKey) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removalPatience)
 	defer cancel()
-	_ = wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
-		err := s.workload.Client.Delete(ctx, pod, client.GracePeriodSeconds(0))
-		return err == nil || apierrors.IsNotFound(err), nil
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}
+	var last error
+	err := wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
+		last = client.IgnoreNotFound(s.workload.Client.Delete(ctx, pod, client.GracePeriodSeconds(0)))
+		return last == nil || apierrors.IsForbidden(last), nil
 	})
+	if last == nil {
+		last = err
+	}
+	if last != nil {
+		return fmt.Errorf("Pod %s of the pull is still there, remove it: %s: %w", key, s.there("delete pod "+key.Name), last) //nolint:staticcheck // a kind
+	}
+	return nil
 }
 
 // counted makes sure that the pull went through the cache and not around it, which no node tells.
@@ -167,7 +189,7 @@ func counted(ctx context.Context, s *subject) (finding, error) {
 	if err != nil && after.Answered == 0 {
 		return finding{}, err
 	}
-	grown := after.Sub(s.pull.before)
+	grown := counters.Since(s.pull.before, after, s.pull.at)
 	if grown.Requests <= 0 {
 		return broken(fmt.Sprintf("the cache of %s counted no request while node %s pulled: the pull went around it", s.pull.cache.Upstream, s.pull.node),
 			"On the node: is hosts.toml of the upstream below "+s.rc.Spec.Nodes.CertsDir+", and does `containerd config dump` show that directory alone as config_path? "+

@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -28,7 +29,8 @@ func volumes(ctx context.Context, s *subject) (finding, error) {
 	if s.pods == nil {
 		return unchecked("the Pods of the caches are not known"), nil
 	}
-	if err := s.askCaches(ctx); err != nil {
+	silent, err := s.askCaches(ctx)
+	if err != nil {
 		return finding{}, err
 	}
 	for _, cache := range s.rc.Spec.Caches {
@@ -46,29 +48,38 @@ func volumes(ctx context.Context, s *subject) (finding, error) {
 	if c := apimeta.FindStatusCondition(s.rc.Status.Conditions, v1alpha1.VolumesHealthyCondition); c != nil && c.Reason == v1alpha1.VolumeNotGrownReason {
 		return broken(c.Message, "The size of the spec takes a StorageClass with allowVolumeExpansion whose driver grows volumes; otherwise put volume.size back"), nil
 	}
+	if len(silent) > 0 {
+		return unchecked("%s", strings.Join(silent, "; ")), nil
+	}
 	return ok("take what is pulled"), nil
 }
 
-// askCaches asks every ready Pod. One with an image of the user has nothing to say.
-func (s *subject) askCaches(ctx context.Context) error {
-	s.reports = map[string][]podReport{}
+// askCaches asks every ready Pod, and returns what became of those that did not answer. One with an image of the user has nothing to say.
+// The error is a right that is missing.
+func (s *subject) askCaches(ctx context.Context) (silent []string, err error) {
+	reports := map[string][]podReport{}
 	for _, cache := range s.rc.Spec.Caches {
 		for _, pod := range s.pods[cache.Upstream] {
 			document, err := s.workload.Pods.Get(ctx, client.ObjectKeyFromObject(&pod), manifests.DebugPort, report.Path)
 			if cache.Image != "" && apierrors.IsNotFound(err) {
 				continue
 			}
-			if err != nil {
-				return err
+			if apierrors.IsForbidden(err) {
+				return nil, err
 			}
-			told, err := report.Decode(document)
-			if err != nil {
-				return fmt.Errorf("asking Pod %s: %w", pod.Name, err)
+			var told report.Report
+			if err == nil {
+				told, err = report.Decode(document)
 			}
-			s.reports[cache.Upstream] = append(s.reports[cache.Upstream], podReport{pod.Name, told})
+			if err != nil {
+				silent = append(silent, fmt.Sprintf("Pod %s does not tell how it is: %v", pod.Name, err))
+				continue
+			}
+			reports[cache.Upstream] = append(reports[cache.Upstream], podReport{pod.Name, told})
 		}
 	}
-	return nil
+	s.reports, s.silent = reports, len(silent) > 0
+	return silent, nil
 }
 
 // credentials makes sure that the upstreams take what the caches have. The Secrets come first: without them caches go on with old ones.
@@ -86,6 +97,9 @@ func credentials(_ context.Context, s *subject) (finding, error) {
 				return found, nil
 			}
 		}
+	}
+	if s.silent {
+		return unchecked("not every Pod of the caches tells"), nil
 	}
 	return ok("no upstream refuses what the caches ask it with"), nil
 }

@@ -73,6 +73,8 @@ type subject struct {
 	pods map[string][]corev1.Pod
 	// reports are what they say of themselves; nil if they could not be asked.
 	reports map[string][]podReport
+	// silent: a Pod that should have said something did not.
+	silent bool
 	// nodes are those that were looked at; nil if nothing reports from them.
 	nodes []node
 	// pull is the pull that was asked for.
@@ -83,7 +85,8 @@ type subject struct {
 type pull struct {
 	cache  v1alpha1.Cache
 	node   string
-	before counters.Counts
+	before counters.Cache
+	at     time.Time
 }
 
 // notReached is the finding of a link that needs the workload cluster.

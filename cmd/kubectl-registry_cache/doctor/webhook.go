@@ -37,12 +37,12 @@ func webhook(ctx context.Context, s *subject) (finding, error) {
 		return s.withoutWebhook(ctx)
 	}
 	in := "MutatingWebhookConfiguration " + configuration
+	if hook.ClientConfig.Service == nil { // without a caBundle it is trusted as any server is
+		return ok("%s calls %s", in, ptr.Deref(hook.ClientConfig.URL, "")), nil
+	}
 	if len(hook.ClientConfig.CABundle) == 0 {
 		return broken(in+" has no caBundle, so the API server trusts no answer", "cert-manager puts it there: is it running, and what does its Certificate in the manager's namespace say? "+
 			"kubectl get certificates -A"), nil
-	}
-	if hook.ClientConfig.Service == nil {
-		return ok("%s calls %s", in, ptr.Deref(hook.ClientConfig.URL, "")), nil
 	}
 	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: hook.ClientConfig.Service.Namespace, Name: hook.ClientConfig.Service.Name}}
 	name := service.Namespace + "/" + service.Name
@@ -86,17 +86,26 @@ func (s *subject) withoutWebhook(ctx context.Context) (finding, error) {
 		return finding{}, err
 	}
 	if s.byReference {
-		return ok("there is none, and bootstrap templates name Secret %s", v1alpha1.NodePayloadName(s.Cluster.Name)), nil
+		return s.published("there is none")
 	}
 	return broken("no MutatingWebhookConfiguration has the webhook "+webhookName+": new Machines boot without the caches",
 		"Install the same release again: clusterctl upgrade apply, or kubectl apply of its components. If it was left out on purpose, let bootstrap templates name Secret "+
 			v1alpha1.NodePayloadName(s.Cluster.Name)+" (docs/by-reference.md)"), nil
 }
 
-// referenced tells whether a template of the namespace names the Secret of the node payload.
+// published makes sure that the Secret which templates name is ours.
+func (s *subject) published(webhook string) (finding, error) {
+	c := apimeta.FindStatusCondition(s.rc.Status.Conditions, v1alpha1.NodePayloadPublishedCondition)
+	if c != nil && c.Status == metav1.ConditionFalse && c.Reason == v1alpha1.NodePayloadRejectedReason {
+		return broken(c.Message, "Remove or rename that Secret (docs/by-reference.md)"), nil
+	}
+	return ok("%s, and bootstrap templates name Secret %s", webhook, v1alpha1.NodePayloadName(s.Cluster.Name)), nil
+}
+
+// referenced tells whether a template of the namespace names the Secret of the node payload. A MachinePool may have a KubeadmConfig of its own.
 func (s *subject) referenced(ctx context.Context) (bool, error) {
-	templates, controlPlanes := &bootstrapv1.KubeadmConfigTemplateList{}, &controlplanev1.KubeadmControlPlaneList{}
-	for _, l := range []client.ObjectList{templates, controlPlanes} {
+	templates, controlPlanes, configs := &bootstrapv1.KubeadmConfigTemplateList{}, &controlplanev1.KubeadmControlPlaneList{}, &bootstrapv1.KubeadmConfigList{}
+	for _, l := range []client.ObjectList{templates, controlPlanes, configs} {
 		if err := s.Management.List(ctx, l, client.InNamespace(s.Cluster.Namespace)); err != nil && !apimeta.IsNoMatchError(err) {
 			return false, err
 		}
@@ -107,6 +116,9 @@ func (s *subject) referenced(ctx context.Context) (bool, error) {
 	}
 	for _, c := range controlPlanes.Items {
 		files = append(files, c.Spec.KubeadmConfigSpec.Files...)
+	}
+	for _, c := range configs.Items {
+		files = append(files, c.Spec.Files...)
 	}
 	return slices.ContainsFunc(files, func(f bootstrapv1.File) bool {
 		return f.ContentFrom.Secret.Name == v1alpha1.NodePayloadName(s.Cluster.Name)
@@ -142,6 +154,10 @@ func injection(ctx context.Context, s *subject) (finding, error) {
 		return unchecked("a Secret could not be tried in a dry run: %v", err), nil
 	}
 	if bytes.Equal(secret.Data["value"], []byte(trial)) {
+		if byReference, err := s.referenced(ctx); err != nil || byReference { // the webhook may not be for this namespace, or not be known
+			found, _ := s.published("bootstrap data comes back without the caches")
+			return found, err
+		}
 		return broken("bootstrap data comes back from the API server without the caches (tried in a dry run): it does not reach the webhook, does not trust it, or gets an error from it",
 			strings.Join([]string{
 				"The log of the API server says `failed calling webhook \"" + webhookName + "\"` if it got no answer: is port 9443 of the manager's Pods open for it",
