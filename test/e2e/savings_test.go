@@ -80,7 +80,7 @@ var _ = Describe("The savings that the plugin shows", Label("slow"), Ordered, fu
 	}
 
 	It("are in the overview, too", func(ctx context.Context) {
-		out, code, err := w.cluster.Plugin(ctx, "status", w.cluster.Name, "-o", "json")
+		out, code, err := w.cluster.Plugin(ctx, "status", w.cluster.Name, "-o", "json", "--savings")
 		Expect(err).NotTo(HaveOccurred())
 		Expect(code).To(BeZero())
 		shown := struct {

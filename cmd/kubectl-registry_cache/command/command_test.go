@@ -4,10 +4,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -265,4 +269,54 @@ func TestSavingsForProgramsAreFlat(t *testing.T) {
 	out.Reset()
 	g.Expect(printObject(p.Out, outputYAML, map[string]any{"clusters": []overview.Row{}})).To(Succeed())
 	g.Expect(out.String()).To(Equal("clusters: []\n"))
+}
+
+// fleet is a management cluster with two RegistryCaches. It counts who wants to know the way to a workload cluster.
+func fleet(t *testing.T) (kubeconfig string, kubeconfigs *atomic.Int32) {
+	t.Helper()
+	kubeconfigs = &atomic.Int32{}
+	const version = `{"groupVersion":"addons.cluster.x-k8s.io/v1alpha1","version":"v1alpha1"}`
+	answers := map[string]string{
+		"/api":  `{"kind":"APIVersions","versions":["v1"]}`,
+		"/apis": `{"kind":"APIGroupList","apiVersion":"v1","groups":[{"name":"addons.cluster.x-k8s.io","versions":[` + version + `],"preferredVersion":` + version + `}]}`,
+		"/api/v1": `{"kind":"APIResourceList","apiVersion":"v1","groupVersion":"v1","resources":[
+			{"name":"secrets","singularName":"secret","namespaced":true,"kind":"Secret","verbs":["get"]}]}`,
+		"/apis/addons.cluster.x-k8s.io/v1alpha1": `{"kind":"APIResourceList","apiVersion":"v1","groupVersion":"addons.cluster.x-k8s.io/v1alpha1","resources":[
+			{"name":"registrycaches","singularName":"registrycache","namespaced":true,"kind":"RegistryCache","verbs":["list"]}]}`,
+		"/apis/addons.cluster.x-k8s.io/v1alpha1/registrycaches": `{"apiVersion":"addons.cluster.x-k8s.io/v1alpha1","kind":"RegistryCacheList","metadata":{},"items":[` + item("a") + "," + item("b") + `]}`,
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "-kubeconfig") {
+			kubeconfigs.Add(1)
+		}
+		answer, known := answers[r.URL.Path]
+		if !known {
+			http.NotFound(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, answer)
+	}))
+	t.Cleanup(server.Close)
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	NewWithT(t).Expect(os.WriteFile(file, []byte("apiVersion: v1\nkind: Config\ncurrent-context: x\ncontexts: [{name: x, context: {cluster: x}}]\nclusters: [{name: x, cluster: {server: '"+server.URL+"'}}]\n"), 0o600)).To(Succeed())
+	return file, kubeconfigs
+}
+
+func item(name string) string {
+	return `{"apiVersion":"addons.cluster.x-k8s.io/v1alpha1","kind":"RegistryCache","metadata":{"namespace":"ns","name":"` + name + `"},"spec":{"caches":[{"upstream":"docker.io"}]}}`
+}
+
+func TestStatusAsksWorkloadClustersOnlyIfItIsTold(t *testing.T) {
+	kubeconfig, kubeconfigs := fleet(t)
+	for args, asked := range map[string]int32{"": 0, "-o json": 0, "-o yaml": 0, "-o wide": 2, "-o json --savings": 2} {
+		t.Run(args, func(t *testing.T) {
+			g := NewWithT(t)
+			kubeconfigs.Store(0)
+			code, out, messages := run("", append([]string{"status", "-A", "--kubeconfig", kubeconfig}, strings.Fields(args)...)...)
+			g.Expect(code).To(Equal(exitOK), messages)
+			g.Expect(out).To(ContainSubstring("docker.io"))
+			g.Expect(kubeconfigs.Load()).To(Equal(asked), messages)
+		})
+	}
 }

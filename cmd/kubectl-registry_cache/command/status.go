@@ -18,7 +18,7 @@ import (
 const longestCell = 100
 
 func (p *plugin) status(called string) *cobra.Command {
-	var all bool
+	var all, savings bool
 	var output string
 	c := &cobra.Command{
 		Use:   "status [CLUSTER]",
@@ -26,24 +26,25 @@ func (p *plugin) status(called string) *cobra.Command {
 		Long: `Show how the caches of Clusters are: one, or all of a namespace.
 
 A line has the caches that serve, the nodes that use them, how many caches are pulled through, and what is wrong: the message of the
-first condition that is not as it should be. With -o wide the caches are asked how much they save; what cannot be reached from here
-is shown as unknown.`,
+first condition that is not as it should be. It asks the management cluster alone, unless -o wide or --savings want to know how much the
+caches save: they are in the workload clusters, and each is asked. What cannot be reached from here is shown as unknown.`,
 		Example: examples(called, "PLUGIN status -A", "PLUGIN status my-cluster -o wide"),
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := checkOutput(output, outputTable, outputWide, outputJSON, outputYAML); err != nil {
 				return err
 			}
-			return p.showStatus(c.Context(), strings.Join(args, ""), all, output)
+			return p.showStatus(c.Context(), strings.Join(args, ""), all, savings || output == outputWide, output)
 		},
 	}
 	c.Flags().BoolVarP(&all, "all-namespaces", "A", false, "Show the Clusters of all namespaces.")
-	c.Flags().StringVarP(&output, "output", "o", outputTable, "Format: wide, json or yaml. All three ask the caches what they save.")
+	c.Flags().StringVarP(&output, "output", "o", outputTable, "Format: wide, json or yaml. Wide asks the caches what they save.")
+	c.Flags().BoolVar(&savings, "savings", false, "Ask the caches what they save.")
 	p.addWorkloadKubeconfig(c)
 	return c
 }
 
-func (p *plugin) showStatus(ctx context.Context, name string, all bool, output string) error {
+func (p *plugin) showStatus(ctx context.Context, name string, all, savings bool, output string) error {
 	if name != "" && all {
 		return fmt.Errorf("--all-namespaces with the name %q: accepted is one of both", name)
 	}
@@ -58,7 +59,7 @@ func (p *plugin) showStatus(ctx context.Context, name string, all bool, output s
 	if err != nil {
 		return err
 	}
-	if output != outputTable {
+	if savings {
 		p.count(ctx, management, rows)
 	}
 	if output == outputJSON || output == outputYAML {
@@ -68,7 +69,7 @@ func (p *plugin) showStatus(ctx context.Context, name string, all bool, output s
 		p.warn("There is no RegistryCache%s.", where(namespace))
 		return nil
 	}
-	return p.printStatus(rows, all, output == outputWide, time.Now())
+	return p.printStatus(rows, all, savings, time.Now())
 }
 
 func where(namespace string) string {
