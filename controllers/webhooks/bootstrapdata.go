@@ -69,12 +69,12 @@ func (h *bootstrapData) Handle(ctx context.Context, req admission.Request) admis
 	log := ctrl.LoggerFrom(ctx)
 	secret := &corev1.Secret{}
 	if err := h.decoder.Decode(req, secret); err != nil {
-		return failed(ctx, fmt.Errorf("decoding the bootstrap data Secret: %w", err))
+		return failed(ctx, req, fmt.Errorf("decoding the bootstrap data Secret: %w", err))
 	}
 	key := client.ObjectKey{Namespace: req.Namespace, Name: secret.Labels[clusterv1.ClusterNameLabel]}
 	rc, err := h.registryCache(ctx, key)
 	if err != nil {
-		return failed(ctx, fmt.Errorf("reading RegistryCache %s: %w", key, err))
+		return failed(ctx, req, fmt.Errorf("reading RegistryCache %s: %w", key, err))
 	}
 	if nodepayload.Values(rc).Empty() {
 		log.V(4).Info("The Cluster has no cache with an address and no mirror, bootstrap data stays as it is", "Cluster", klog.KRef(key.Namespace, key.Name))
@@ -82,7 +82,7 @@ func (h *bootstrapData) Handle(ctx context.Context, req admission.Request) admis
 	}
 	isPaused, err := h.clusterPaused(ctx, key)
 	if err != nil {
-		return failed(ctx, err)
+		return failed(ctx, req, err)
 	}
 	if isPaused {
 		log.V(2).Info("The Cluster is paused, bootstrap data stays as it is", "Cluster", klog.KRef(key.Namespace, key.Name))
@@ -95,11 +95,11 @@ func (h *bootstrapData) inject(ctx context.Context, in injection) admission.Resp
 	format := string(in.secret.Data[formatKey])
 	skip, err := h.optedOut(ctx, in)
 	if err != nil {
-		return failed(ctx, err)
+		return failed(ctx, in.req, err)
 	}
 	if skip {
 		ctrl.LoggerFrom(ctx).V(2).Info("Bootstrap data stays as it is, its bootstrap config opted out", "Cluster", klog.KObj(in.rc))
-		count(format, resultSkipped)
+		count(in.req, format, resultSkipped)
 		return admission.Allowed("")
 	}
 	limits := h.limits.within(in.secret)
@@ -134,20 +134,20 @@ func (h *bootstrapData) respond(ctx context.Context, in injection, result bootst
 	log := ctrl.LoggerFrom(ctx).WithValues("Cluster", klog.KObj(in.rc), "format", result.Format)
 	if !result.Injected {
 		log.Info("Bootstrap data passed through unchanged, its Machine will not use the caches", "reason", result.Reason)
-		count(result.Format, resultPassedThrough)
+		count(in.req, result.Format, resultPassedThrough)
 		h.tell(in, PassedThroughEventReason, actionPassThrough, "was passed through unchanged, its Machine will not use the caches: "+result.Reason)
 		return admission.Allowed("")
 	}
 	log.Info("Registry caches injected into bootstrap data")
-	count(result.Format, resultInjected)
+	count(in.req, result.Format, resultInjected)
 	if before, after := len(in.secret.Data[valueKey]), len(result.Data); h.limits.Warn(before, after) {
 		h.tell(in, LargeEventReason, actionInject, fmt.Sprintf("grew from %d to %d bytes by the caches, over %d: some clouds take no more", before, after, h.limits.WarnBytes))
 	}
 	return admission.Patched("", jsonpatch.NewOperation("replace", "/data/"+valueKey, base64.StdEncoding.EncodeToString(result.Data)))
 }
 
-func failed(ctx context.Context, err error) admission.Response {
+func failed(ctx context.Context, req admission.Request, err error) admission.Response {
 	ctrl.LoggerFrom(ctx).Error(err, "Bootstrap data passed through unchanged because of an error")
-	count("", resultError)
+	count(req, "", resultError)
 	return admission.Allowed("")
 }

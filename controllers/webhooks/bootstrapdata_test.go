@@ -186,10 +186,14 @@ func TestTheSameIsToldOfASecretOnce(t *testing.T) {
 	g.Expect(recorder.Events).To(HaveLen(2))
 }
 
-func TestAProviderCannotChooseTheFormatsOfTheMetric(t *testing.T) {
+func TestTheMetricHasFormatsOfOursAndNoDryRuns(t *testing.T) {
 	g := NewWithT(t)
 	unknown := Injections.WithLabelValues("unknown", resultPassedThrough)
 	before := testutil.ToFloat64(unknown)
-	count("made-up", resultPassedThrough)
+	count(admission.Request{}, "made-up", resultPassedThrough)
 	g.Expect(testutil.ToFloat64(unknown) - before).To(Equal(1.0))
+
+	dry := admission.Request{AdmissionRequest: admissionv1.AdmissionRequest{DryRun: ptr.To(true)}}
+	count(dry, "made-up", resultPassedThrough)
+	g.Expect(testutil.ToFloat64(unknown)-before).To(Equal(1.0), "doctor asks so")
 }

@@ -4,7 +4,9 @@ import (
 	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/capi-registry-cache/capi-registry-cache/bootstrap"
 )
@@ -39,7 +41,11 @@ func init() {
 	}
 }
 
-func count(format, result string) {
+// count leaves out requests of a dry run, of which nothing stays.
+func count(req admission.Request, format, result string) {
+	if ptr.Deref(req.DryRun, false) {
+		return
+	}
 	if !slices.Contains(formats, format) {
 		format = bootstrap.FormatUnknown
 	}
