@@ -19,6 +19,7 @@ func (r *Reconciler) observeUsage(ctx context.Context, s *scope) (ctrl.Result, e
 	memory := r.usages.of(s.clusterKey(), s.now)
 	uses := s.uses(memory)
 	for _, u := range uses {
+		u.forgetIdle(r.Usage)
 		u.judgeAnswers(r.Usage)
 	}
 	if s.nodes == nil || s.nodes.ignored {

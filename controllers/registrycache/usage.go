@@ -208,6 +208,13 @@ func (u *use) clear() {
 	}
 }
 
+// forgetIdle forgets since when no node is seen to use a cache that has answered since then, or that is not looked at.
+func (u *use) forgetIdle(times UsageTimes) {
+	if ago, ever := u.answered(); !u.quiet(times) || ever && u.now.Add(-ago).After(u.memory.idle) {
+		u.memory.idle = time.Time{}
+	}
+}
+
 // judgeAnswers takes a cache that answers for one that is in use. It stays so until something else is known: a cache that was started again
 // has not been asked, and yet is told of.
 func (u *use) judgeAnswers(times UsageTimes) {

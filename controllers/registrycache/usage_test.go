@@ -159,6 +159,33 @@ func TestANodeThatIsNotConfiguredForAMomentIsForgotten(t *testing.T) {
 	g.Expect(u.entry.InUse).To(BeEmpty())
 }
 
+// TestWhatNodesDidBeforeACacheAnsweredIsForgotten guards against a cache that is started again, and that nodes have withdrawn for this moment, being told
+// as not used.
+func TestWhatNodesDidBeforeACacheAnsweredIsForgotten(t *testing.T) {
+	const hour = time.Hour
+	for name, tc := range map[string]struct {
+		u    *use
+		kept bool
+	}{
+		"it has never answered":            {seen("", pulls(never, never)), true},
+		"it answered before":               {seen("", pulls(2*hour, 2*hour)), true},
+		"it has answered since":            {seen(addonsv1.CacheInUse, pulls(hour/2, hour/2)), false},
+		"it answers":                       {seen(addonsv1.CacheInUse, pulls(0, 0)), false},
+		"a replica does not tell any more": {func() *use { u := seen("", pulls(never, never)); u.complete = false; return u }(), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			tc.u.memory.idle = tc.u.now.Add(-hour)
+			tc.u.forgetIdle(usageTimes())
+			g.Expect(tc.u.memory.idle.IsZero()).To(Equal(!tc.kept))
+			if !tc.kept {
+				tc.u.judgeNodes(nodeSample{[]nodeReport{node("n1", "waiting")}, true}, usageTimes())
+				g.Expect(tc.u.memory.said).NotTo(ContainSubstring("no node"))
+			}
+		})
+	}
+}
+
 // TestAPullWentAroundTheCacheOnlyIfNothingElseCanBe has a pull that ended ten minutes ago and took two; each case changes one thing.
 func TestAPullWentAroundTheCacheOnlyIfNothingElseCanBe(t *testing.T) {
 	type facts struct {
