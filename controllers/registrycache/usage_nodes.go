@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -135,13 +136,19 @@ func (r *Reconciler) nodeReport(ctx context.Context, s *scope, pod *corev1.Pod) 
 	return &told
 }
 
+// fromMemory lets the API server answer from its memory, which has Pods by their node, and not read all Pods of the namespace from etcd:
+// that is many, and one that is gone does not report.
+func fromMemory() client.ListOption {
+	return &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: "0"}}
+}
+
 // reportsOf are the reports of these nodes, by name; those that do not answer are not there.
 func (r *Reconciler) reportsOf(ctx context.Context, s *scope, nodes []string) (map[string]nodeReport, error) {
 	var pods []corev1.Pod
 	for _, node := range nodes {
 		list := &corev1.PodList{}
 		err := s.target.Live.List(ctx, list, client.InNamespace(s.cache.Spec.Namespace), client.MatchingLabels(manifests.NodeSyncSelector()),
-			client.MatchingFields{"spec.nodeName": node})
+			client.MatchingFields{"spec.nodeName": node}, fromMemory())
 		if err != nil {
 			return nil, fmt.Errorf("looking for the Pod of node-sync on node %s: %w", node, err)
 		}
