@@ -18,6 +18,7 @@ import (
 func (r *Reconciler) connectWorkload(ctx context.Context, s *scope) (ctrl.Result, error) {
 	target, err := r.connect(ctx, s)
 	if errors.Is(err, ErrNotConnected) {
+		r.usages.keep(s)
 		s.done = true
 		return ctrl.Result{}, nil
 	}

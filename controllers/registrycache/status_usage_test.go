@@ -161,3 +161,27 @@ func TestACacheOfAnotherShapeIsLookedAtAnew(t *testing.T) {
 	g.Expect(memory.caches["quay.io"].since).To(Equal(began))
 	g.Expect(s.uses(memory)[0].complete).To(BeFalse(), "of two replicas, one reports at most")
 }
+
+// TestWhatIsSaidOfCachesOutlivesARestartOfTheManager guards I5: no workload cluster is connected at first, and the condition says so.
+func TestWhatIsSaidOfCachesOutlivesARestartOfTheManager(t *testing.T) {
+	g := NewWithT(t)
+	s := serving()
+	using(s, "docker.io", addonsv1.CacheBypassed, "nodes pulled around it: app:v1 on n1")
+	using(s, "quay.io", addonsv1.CacheInUse, "")
+	setStatus(s)
+
+	restarted, target := newUsages(), s.target
+	s.target = nil
+	for range 2 {
+		restarted.keep(s)
+		setStatus(s)
+	}
+	g.Expect(conditions.Get(s.cache, addonsv1.CacheInUseCondition).Message).NotTo(ContainSubstring("app:v1"))
+
+	s.target = target
+	uses := s.uses(restarted.of(s.clusterKey(), s.now))
+	g.Expect(uses).To(HaveLen(2))
+	g.Expect(uses[0].memory.said).To(Equal("nodes pulled around it: app:v1 on n1"))
+	g.Expect(uses[0].memory.since).To(Equal(s.now))
+	g.Expect(uses[1].memory.said).To(BeEmpty())
+}

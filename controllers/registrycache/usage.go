@@ -117,7 +117,7 @@ func (s *scope) uses(memory *clusterUsage) []*use {
 		shape := fmt.Sprint(entry.Endpoint, manifests.PodNames(cache))
 		known := before[cache.Upstream]
 		if known == nil || known.shape != shape {
-			known = &cacheUsage{shape: shape, since: s.now, bypassed: s.now, said: s.saidBefore(cache.Upstream)}
+			known = &cacheUsage{shape: shape, since: s.now, bypassed: s.now, said: s.saidBefore(cache.Upstream, known)}
 		}
 		memory.caches[cache.Upstream] = known
 		u := &use{upstream: cache.Upstream, entry: entry, memory: known, now: s.now}
@@ -132,14 +132,28 @@ func (s *scope) uses(memory *clusterUsage) []*use {
 	return list
 }
 
-// saidBefore is what the condition, as it is written, says of a cache.
-func (s *scope) saidBefore(upstream string) string {
+// keep remembers what the condition says of caches before it says that the workload cluster is not connected: after a restart of the manager,
+// none is at first.
+func (u *usages) keep(s *scope) {
+	memory := u.of(s.clusterKey(), s.now)
+	for _, cache := range s.cache.Spec.Caches {
+		if memory.caches[cache.Upstream] == nil {
+			memory.caches[cache.Upstream] = &cacheUsage{said: s.saidBefore(cache.Upstream, nil)}
+		}
+	}
+}
+
+// saidBefore is what the condition, as it is written, says of a cache; if that is nothing, what is remembered of it.
+func (s *scope) saidBefore(upstream string, known *cacheUsage) string {
 	if before := conditions.Get(s.cache, addonsv1.CacheInUseCondition); before != nil {
 		for line := range strings.Lines(before.Message) {
 			if said, ok := strings.CutPrefix(line, cachePrefix(upstream)); ok {
 				return strings.TrimSuffix(said, "\n")
 			}
 		}
+	}
+	if known != nil {
+		return known.said
 	}
 	return ""
 }
