@@ -18,7 +18,7 @@ import (
 const readTimeout = 5 * time.Second
 
 var (
-	condition       = describe("condition", "1 for the status that a condition of a RegistryCache has.", "type", "status")
+	condition       = describe("condition", "1 for the status that a condition of a RegistryCache has, and for its reason (docs/conditions.md).", "type", "status", "reason")
 	caches          = describe("caches", "Caches of a RegistryCache by whether they have a ready replica: ready or not_ready.", "state")
 	nodes           = describe("nodes", "Nodes of a Cluster that could use its caches. Missing before they report, and with spec.nodes.existing Ignore.")
 	nodesConfigured = describe("nodes_configured", "Nodes of a Cluster that have taken over the desired state. Missing where capi_registry_cache_nodes is.")
@@ -91,7 +91,7 @@ func (a about) gauge(desc *prometheus.Desc, value float64, labels ...string) {
 func (a about) tell(certificates map[string]time.Time) {
 	for _, c := range a.Status.Conditions {
 		if knownStatus(c.Status) {
-			a.gauge(condition, 1, c.Type, string(c.Status))
+			a.gauge(condition, 1, c.Type, string(c.Status), c.Reason)
 		}
 	}
 	a.tellCaches(certificates)

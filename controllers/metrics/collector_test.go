@@ -68,9 +68,9 @@ func TestCollectorTellsWhatTheStatusHas(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	known := cache("known", func(rc *v1alpha1.RegistryCache) {
 		rc.Status.Conditions = []metav1.Condition{
-			{Type: v1alpha1.ReadyCondition, Status: metav1.ConditionFalse},
-			{Type: v1alpha1.NodesConfiguredCondition, Status: metav1.ConditionUnknown},
-			{Type: v1alpha1.CachesAvailableCondition, Status: metav1.ConditionTrue},
+			{Type: v1alpha1.ReadyCondition, Status: metav1.ConditionFalse, Reason: "NotReady"},
+			{Type: v1alpha1.NodesConfiguredCondition, Status: metav1.ConditionUnknown, Reason: v1alpha1.InternalErrorReason},
+			{Type: v1alpha1.CachesAvailableCondition, Status: metav1.ConditionTrue, Reason: v1alpha1.CachesAvailableReason},
 		}
 		rc.Status.Caches = []v1alpha1.CacheStatus{
 			{Upstream: "docker.io", ReadyReplicas: new(int32(2)), InUse: v1alpha1.CacheInUse},

@@ -14,11 +14,6 @@ func managerAlerts() []alert {
 		description: "Bootstrap data of the format {{ $labels.format }} was written without registry caches in the last hour ({{ $labels.result }}). " +
 			"An Event of the RegistryCache says why.",
 	}, alert{
-		name: "RegistryCacheReconcileFailing", severity: Warning, lasts: 30 * time.Minute,
-		expr:        sum("cluster, phase", increase("capi_registry_cache_reconcile_phase_errors_total", "15m")) + " > 3",
-		summary:     "The manager of registry caches fails at something.",
-		description: "The phase {{ $labels.phase }} of reconciling RegistryCaches has failed {{ $value | humanize }} times in 15 minutes. The manager's log says why.",
-	}, alert{
 		name: "RegistryCacheManagerDown", severity: Warning, lasts: 15 * time.Minute,
 		// Not absent(): that would fire in a Prometheus that never had a manager to look at.
 		expr: fmt.Sprintf("group by (cluster) (last_over_time(%[1]s[1d]))\nunless\ngroup by (cluster) (%[1]s)",
@@ -34,21 +29,29 @@ func clusterAlerts() []alert {
 	return []alert{
 		{
 			name: "RegistryCacheUnavailable", severity: Critical, lasts: 15 * time.Minute,
-			expr:        largest(perSet, `capi_registry_cache_condition{type="CachesAvailable",status="False"}`) + " == 1",
+			expr:        largest(perSet, `capi_registry_cache_condition{type="CachesAvailable",status="False",reason!~"Deleting|ClusterDeleting|ClusterNotFound"}`) + " == 1",
 			summary:     "A Cluster has a registry cache without a ready replica.",
 			description: which + " has had a cache without a ready replica for 15 minutes. Nodes of that Cluster pull from the upstream.",
 		},
 		{
 			name: "RegistryCacheConditionFalse", severity: Warning, lasts: time.Hour,
-			// The others have alerts of their own; Ready sums them up, and Paused is false when all is well.
+			// The others have alerts of their own; Ready sums them up, and Paused is false when all is well. A Cluster may take hours to go.
 			expr: largest(perSet+", type",
-				`capi_registry_cache_condition{type!~"Ready|Paused|CachesAvailable|NodesConfigured|CacheInUse",status="False"}`) + " == 1",
+				`capi_registry_cache_condition{type!~"Ready|Paused|CachesAvailable|NodesConfigured|CacheInUse",status="False",reason!="ClusterDeleting"}`) + " == 1",
 			summary:     "A RegistryCache is not as it should be.",
 			description: "The condition {{ $labels.type }} of " + which + " has been False for an hour. Its message says why.",
 		},
 		{
+			name: "RegistryCacheReconcileFailing", severity: Warning, lasts: 30 * time.Minute,
+			// Not what phases count: what fails for good is tried every quarter of an hour, and in a large fleet something always fails once.
+			expr:        largest(perSet, `capi_registry_cache_condition{status="Unknown",reason="InternalError"}`) + " == 1",
+			summary:     "The manager fails at a RegistryCache.",
+			description: "Reconciling " + which + " has failed for 30 minutes. The manager's log says why.",
+		},
+		{
 			name: "RegistryCacheNodesNotConfigured", severity: Warning, lasts: time.Hour,
-			expr:        fmt.Sprintf("%s\n- %s > 0", largest(perSet, "capi_registry_cache_nodes"), largest(perSet, "capi_registry_cache_nodes_configured")),
+			// In a large Cluster there is always one that comes, goes or is broken.
+			expr:        fmt.Sprintf("%[1]s\n- %[2]s\n> 0.01 * %[1]s", largest(perSet, "capi_registry_cache_nodes"), largest(perSet, "capi_registry_cache_nodes_configured")),
 			summary:     "Nodes of a Cluster do not do what its RegistryCache says.",
 			description: "Nodes of " + which + " that have not been configured for an hour: {{ $value }}. The condition NodesConfigured names them.",
 		},

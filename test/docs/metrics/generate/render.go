@@ -56,7 +56,7 @@ func facts() map[string]more {
 		"registry_cache_node_withdrawals_total": {when: "once the unit runs", most: map[string]int{"upstream": upstreamsOfOne}},
 
 		"capi_registry_cache_condition": {
-			when: "once there is a RegistryCache", most: map[string]int{"namespace": 1, "name": 1, "type": conditions, "status": 1},
+			when: "once there is a RegistryCache", most: map[string]int{"namespace": 1, "name": 1, "type": conditions, "status": 1, "reason": 1},
 		},
 		"capi_registry_cache_caches": {
 			when: "once there is a RegistryCache", most: perCluster, values: map[string][]string{"state": {"ready", "not_ready"}},
