@@ -58,7 +58,7 @@ func (b *bundle) aroundText(data []byte) ([]byte, error) {
 // around is a message of a part, given as its headers and its body, and ours.
 func (b *bundle) around(header, body []byte) ([]byte, error) {
 	sum := sha256.Sum256(slices.Concat(header, body))
-	boundary := "crc-" + hex.EncodeToString(sum[:8])
+	boundary := "crc-" + hex.EncodeToString(sum[:4])
 	m, err := readMessage(slices.Concat(
 		[]byte("MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary="+boundary+"\n\n--"+boundary+"\n"),
 		header, body, []byte("\n--"+boundary+"--\n")))
