@@ -28,7 +28,7 @@ root=${ROOT:-}
 etc=$root/etc/capi-registry-cache
 run=$root/run/capi-registry-cache
 drop=$root/etc/containerd/conf.d/99-capi-registry-cache.toml
-hook=$root/run/systemd/system/containerd.service.d/capi-registry-cache.conf
+hook=$root/run/systemd/system/containerd.service.d/zz-capi-registry-cache.conf
 old='' new='' pids=''
 nl='
 '
@@ -77,7 +77,8 @@ locate() {
 	[ ! -L "$cfg" ] || cfg=$(readlink -f "$cfg")
 }
 
-# effective FILE: with it, containerd would read exactly the wanted directory; sets dump, now, and v1 for containerd 1.x.
+# effective FILE: with it, containerd would read exactly the wanted directory; sets now, v1 for containerd 1.x, and dump, to nothing where
+# it would not start.
 effective() {
 	# 1.x prints no defaults without a file
 	[ -e "$1" ] || set -- /dev/null
@@ -85,8 +86,13 @@ effective() {
 	case $dump in *cri.v1.images*) v1='' ;; *) v1=v1- ;; esac
 	now=$(log "$dump" | awk '/^ *\[/ { t = /cri(\.v1\.images)?["\047]?\.registry *\]/ }
 		t && $1 == "config_path" { gsub(/["\047]/, "", $3); print $3; exit }')
+	# with both, containerd starts, but its CRI plugin does not
+	[ "$now" != "$want" ] || ! excluding || now='' dump=''
 	[ "$now" = "$want" ]
 }
+
+# excluding: what excludes config_path is in the last dump.
+excluding() { log "$dump" | grep -q 'registry\.\(mirrors\.\|configs\..*\.tls\]\)'; }
 
 # others: all of the last dump that must stay as it is.
 others() { log "$dump" | sed '/^ *imports = /d; /^ *config_path = /d'; }
@@ -145,7 +151,8 @@ retract() {
 		grep -vF "$mark" "$cfg" >"$f"
 		case $? in 0) ;; 1) rm -f "$f" ;; *) f=$cfg ;; esac
 	fi
-	if ! effective "$f" && [ -z "$dump" ]; then
+	effective "$f"
+	if [ -z "$dump" ]; then
 		mv -f "$drop.tmp~" "$drop"
 	elif [ -e "$f" ]; then
 		mv -f "$f" "$cfg"
@@ -163,8 +170,8 @@ hindrance() {
 		log "containerd does not read $cfg"
 	elif ! chosen; then
 		log "config_path of containerd is '$now', not '$want'"
-	elif log "$dump" | grep -q 'registry\.\(mirrors\.\|configs\..*\.tls\]\)'; then
-		log "registry.mirrors or registry.configs.*.tls of containerd exclude config_path: move them to $want"
+	elif excluding; then
+		log "registry.mirrors or registry.configs.*.tls exclude config_path: move them to $want"
 	else
 		shadowed
 		! running || log "config_path is '$now' and containers run: drain and reboot, or replace the node"
@@ -193,14 +200,14 @@ shadowed() {
 	done
 }
 
-# adjust: decides anew, by what containerd would read without us, and sets why to what hinders. While containers run, what it can read
-# stays.
+# adjust: decides anew, by what containerd would read without us, and sets why to what hinders. While containers run, what it can start
+# with stays.
 adjust() {
 	{ [ -n "$dump" ] && running; } || retract
 	why=''
 	[ "$now" != "$want" ] || return
 	why=$(hindrance)
-	[ -n "$why" ] || mend || why="config_path of containerd could not be set to '$want' and no more"
+	[ -n "$why" ] || mend || why="config_path of containerd could not be set to '$want'"
 	[ -z "$why" ] || unsupported "$why"
 }
 
@@ -216,19 +223,17 @@ prepare() {
 	rm -f "$run/unsupported" "$run"/up/* "$hook"
 	locate
 	if ! effective "$cfg" || [ -e "$run/restart" ]; then
+		was=$dump
 		adjust
-		[ -n "$why" ] || timeout 10 systemctl restart containerd || {
+		# it is started again for what is set, or for what it starts with without us
+		running || { [ -n "$why" ] && [ "${was:-$dump}" = "$was" ]; } || timeout 10 systemctl restart containerd || {
 			give_up
 			timeout 10 systemctl restart containerd
 			return
 		}
 		rm -f "$run/restart"
 	fi
-	watch
-}
-
-# watch: systemd calls guard when it starts containerd, until the next boot.
-watch() {
+	# systemd calls guard when it starts containerd, until the next boot, after all that others have it do before
 	mkdir -p "${hook%/*}" && log "[Service]${nl}ExecStartPre=-$0 guard${nl}ExecStartPost=-/bin/rm -f $run/restart" >"$hook" && timeout 10 systemctl daemon-reload
 }
 
@@ -402,6 +407,6 @@ trap : HUP
 mkdir -p "$run"
 case ${1-} in
 prepare) prepare; settle >/dev/null || : ;;
-guard) trap - TERM; guard || : ;;
+guard) trap - TERM; guard ;;
 *) run ;;
 esac

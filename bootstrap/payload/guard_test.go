@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	hook     = "run/systemd/system/containerd.service.d/capi-registry-cache.conf"
+	hook     = "run/systemd/system/containerd.service.d/zz-capi-registry-cache.conf"
 	theirs   = "[plugins.\"io.containerd.grpc.v1.cri\".registry]\n"
 	running1 = "run/containerd/io.containerd.runtime.v2.task/k8s.io/abc/pid"
 	mirrors1 = "[plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"quay.io\"]\n"
@@ -68,6 +68,7 @@ func TestGuard_containerd_starts_with_what_others_wrote_I1(t *testing.T) {
 		"no TOML is appended beside a drop-in":  {before: unchanged, after: "@!", fakes: imports, want: unchanged + "!", path: "-", unsupported: "does not read", dropIn: true},
 		"it is overwritten, containers run":     {before: unchanged, after: "version = 3\n", running: true, want: "version = 3\n", unsupported: "containers run: drain"},
 		"the table is appended, containers run": {before: unchanged, after: "@" + theirs, running: true, want: unchanged + theirs, unsupported: "containers run: drain"},
+		"mirrors are appended, containers run":  {before: unchanged, after: "@" + mirrors1, running: true, want: unchanged + mirrors1, unsupported: "registry.mirrors"},
 		"nothing was changed, containers run":   {before: unchanged, after: "@", running: true, want: unchanged + table, path: DefaultCertsDir},
 	} {
 		t.Run(name, tc.check)
@@ -214,4 +215,61 @@ func TestPrepare_at_a_boot_mends_what_keeps_containerd_from_starting_I1(t *testi
 		n.Expect(n.read(rootConfig)).To(Equal(unchanged + appended))
 		n.Expect(n.reason()).To(BeEmpty())
 	})
+}
+
+func TestPrepare_at_a_boot_brings_back_what_our_setting_costs_I1(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		fakes        map[string]string
+		config       string // after that of prepare, when containerd was not started again
+		running      bool
+		want, reason string
+		restarts     string
+	}{
+		"the CRI plugin":                                {config: table + mirrors1, want: mirrors1, reason: "registry.mirrors", restarts: restarted},
+		"the CRI plugin, by a drop-in":                  {fakes: map[string]string{"imports-conf.d": ""}, config: mirrors1, want: mirrors1, reason: "registry.mirrors", restarts: restarted},
+		"containerd, which reads another directory now": {config: table + theirs + "config_path = \"/srv\"\n", want: theirs + "config_path = \"/srv\"\n", reason: "is '/srv', not", restarts: restarted},
+		"nothing that restarts, while containers run":   {config: table + theirs + key, running: true, want: theirs, reason: "containers run: drain"},
+		"nor if the directory is read still":            {config: table + theirs + "config_path = \"" + DefaultCertsDir + "\"\n", running: true, want: theirs + "config_path = \"" + DefaultCertsDir + "\"\n"},
+		"nothing that others have broken themselves":    {config: theirs + "config_path = \"" + DefaultCertsDir + "\"\n" + mirrors1, want: theirs + "config_path = \"" + DefaultCertsDir + "\"\n" + mirrors1, reason: "does not read"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			eachShell(t, func(t *testing.T, shell []string) {
+				n := newNode(t, shell, hub)
+				n.answer("path", "")
+				for fake, content := range tc.fakes {
+					n.answer(fake, content)
+				}
+				n.write(rootConfig, unchanged)
+				n.Expect(n.command("prepare").Run()).To(Succeed())
+				n.Expect(n.setPath()).To(Equal(DefaultCertsDir))
+				n.remove("run")
+				n.Expect(os.Remove(filepath.Join(n.fake, "loaded"))).To(Succeed())
+				n.change(unchanged + tc.config)
+				if tc.running {
+					n.write(running1, "1")
+				}
+				for _, restarts := range []string{tc.restarts, ""} {
+					n.answer("systemctl.log", "")
+					n.Expect(n.command("prepare").Run()).To(Succeed())
+					n.Expect(n.read("systemctl.log")).To(Equal(restarts + watched))
+					n.Expect(n.read(rootConfig)).To(Equal(unchanged + tc.want))
+					if tc.reason == "" {
+						n.Expect(n.reason()).To(BeEmpty())
+					}
+					n.Expect(n.reason()).To(ContainSubstring(tc.reason))
+					n.Expect(n.temporary()).To(BeEmpty())
+				}
+			})
+		})
+	}
+}
+
+func TestUnit_has_one_command_before_its_start_I1(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	unit, err := os.ReadFile("configure-containerd-registries.service")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(strings.Count(string(unit), "ExecStartPre=")).To(Equal(1), "systemd 219 begins a list anew after a daemon-reload, which prepare does")
 }
