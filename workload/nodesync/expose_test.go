@@ -128,7 +128,8 @@ func TestReasonCodes_cover_what_the_unit_says(t *testing.T) {
 		body, _, _ = strings.Cut(body, "\n}\n")
 		messages = append(messages, regexp.MustCompile(`log (?:"([^"]+)"|'([^']+)')`).FindAllStringSubmatch(body, -1)...)
 	}
-	messages = slices.DeleteFunc(messages, func(m []string) bool { return m[1] == "$why" })
+	variable := regexp.MustCompile(`^\$\w+$`) // not a text, but printed for another command
+	messages = slices.DeleteFunc(messages, func(m []string) bool { return variable.MatchString(m[1]) })
 	g.Expect(len(messages)).To(BeNumerically(">=", len(reasonCodes)))
 	for _, m := range messages {
 		g.Expect(reasonCode(m[1]+m[2])).NotTo(Equal(reasonOther), "%s", m[0])

@@ -19,7 +19,6 @@ var reasonCodes = []struct{ text, code string }{
 	{"containers run", "containers_running"},
 	{"would no longer read", "containerd_other_directory"},
 	{"could not be set", "containerd_config_not_set"},
-	{"containerd not restarted", "containerd_not_restarted"},
 	{"config_path of containerd is", "containerd_config_path"},
 	{"curl was not found", "curl_not_found"},
 }

@@ -44,7 +44,7 @@ var (
 	UpstreamReasons = []string{
 		"cache_not_answering", "write_failed", "foreign_file",
 		"containerd_not_found", "containerd_config_unreadable", "containerd_registry_mirrors", "containers_running", "containerd_other_directory",
-		"containerd_config_not_set", "containerd_not_restarted", "containerd_config_path", "curl_not_found", "other",
+		"containerd_config_not_set", "containerd_config_path", "curl_not_found", "other",
 	}
 	NodeReasons = []string{"no_systemd", "write_failed", "pending"}
 )
