@@ -15,8 +15,8 @@ import (
 	"github.com/capi-registry-cache/capi-registry-cache/test/e2e/stack"
 )
 
-// loop is pulls of one image on all nodes, each once a second, and for comparison pulls of another one straight from the upstream, on
-// one node at the same time: what else the machine does makes both slow, what a cache does makes only the first slow.
+// loop is pulls of one image on all nodes, each once a second, and for comparison as many of another one straight from the upstream, at
+// the same time: what else the machine does makes both slow, what a cache does makes only the first slow.
 type loop struct {
 	began         time.Time
 	image         stack.Image
@@ -32,7 +32,7 @@ func startLoop(ctx context.Context, nodes []stack.Node, u *stack.Upstream, image
 		began:   time.Now(),
 		image:   image,
 		through: startPullLoops(ctx, nodes, image.Ref(), length),
-		past:    startPullLoops(ctx, nodes[len(nodes)-1:], other.DirectRef(), length),
+		past:    startPullLoops(ctx, nodes, other.DirectRef(), length),
 	}
 }
 
