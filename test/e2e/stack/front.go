@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
+	"time"
 
 	"k8s.io/client-go/util/cert"
 )
@@ -90,7 +92,7 @@ func (f *Fronts) Serve(front Front) (*FrontServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	listener, err := net.Listen("tcp", netip.AddrPortFrom(front.Address, 0).String())
+	listener, err := listen(front.Address)
 	if err != nil {
 		return nil, fmt.Errorf("starting front %s: %w", front.Name, err)
 	}
@@ -112,6 +114,16 @@ func (f *Fronts) Serve(front Front) (*FrontServer, error) {
 	server.TLS, server.CA = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, ca
 	server.StartTLS()
 	return server, nil
+}
+
+// listen waits while the kernel asks whether somebody else has the IPv6 address of a network that was made just now.
+func listen(address netip.Addr) (net.Listener, error) {
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		listener, err := net.Listen("tcp", netip.AddrPortFrom(address, 0).String())
+		if !errors.Is(err, syscall.EADDRNOTAVAIL) || time.Now().After(deadline) {
+			return listener, err
+		}
+	}
 }
 
 // handler notes every request but those that only ask for the API.
