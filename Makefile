@@ -63,7 +63,7 @@ $(GOLANGCI_LINT):
 
 .PHONY: test
 test: envtest-assets $(BIN)/cloud-init ## Run unit, golden and envtest tests, and each fuzz test for a moment. Needs no container.
-	KUBEBUILDER_ASSETS="$(ENVTEST_ASSETS)" CLOUD_INIT_PATH="$(BIN)/cloud-init/usr/lib/python3/dist-packages" go test -tags cloudinit ./...
+	KUBEBUILDER_ASSETS="$(ENVTEST_ASSETS)" CLOUD_INIT_PATH="$(BIN)/cloud-init/usr/lib/python3/dist-packages" go test -timeout 20m -tags cloudinit ./...
 	$(MAKE) fuzz FUZZTIME=3000x
 
 $(BIN)/cloud-init: bootstrap/cloudinit/testdata/get-cloud-init.sh
