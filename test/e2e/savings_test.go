@@ -20,7 +20,7 @@ import (
 const accuracy = 0.01
 
 // Who counts here has no part in the caches: the images say what nodes got, the access logs of the upstreams what these sent.
-var _ = Describe("The savings that the plugin shows", Label("slow"), Ordered, func() {
+var _ = Describe("The savings that the plugin shows", Label("slow", "observe"), Ordered, func() {
 	w := &world{}
 
 	BeforeAll(func(ctx context.Context) {
