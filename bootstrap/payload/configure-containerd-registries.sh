@@ -220,7 +220,7 @@ give_up() {
 
 prepare() {
 	withdraw_but ''
-	rm -f "$run/unsupported" "$run"/up/* "$hook"
+	rm -f "$run/unsupported" "$run"/up/* "$run/guard"
 	locate
 	if ! effective "$cfg" || [ -e "$run/restart" ]; then
 		was=$dump
@@ -233,18 +233,20 @@ prepare() {
 		}
 		rm -f "$run/restart"
 	fi
-	# systemd calls guard when it starts containerd, until the next boot, after all that others have it do before
-	mkdir -p "${hook%/*}" && log "[Service]${nl}ExecStartPre=-$0 guard${nl}ExecStartPost=-/bin/rm -f $run/restart" >"$hook" && timeout 10 systemctl daemon-reload
+	: >"$run/guard"
+	# systemd calls guard when it starts containerd, until the next boot, after all that others have it do before. That systemd reads it
+	# may take devices from containers that run
+	[ -e "$hook" ] || running || { mkdir -p "${hook%/*}" && log "[Service]${nl}ExecStartPre=-$0 guard${nl}ExecStartPost=-/bin/rm -f $run/restart" >"$hook" && timeout 10 systemctl daemon-reload; }
 }
 
 # guard: others may have changed the configuration, or not have known what is in it. It does nothing while prepare is at work, nor where
 # containerd did not come up once; systemd may call it still.
 guard() {
-	[ -e "$hook" ] || return
+	[ -e "$run/guard" ] || return
 	locate
 	effective "$cfg"
 	if [ -e "$run/restart" ]; then
-		rm -f "$hook"
+		rm -f "$run/guard"
 		give_up
 	else
 		adjust
@@ -254,7 +256,7 @@ guard() {
 # look, at first and when containerd was started again, perhaps with another configuration: what guard could not mend is told.
 look() {
 	# shellcheck disable=SC3013 # dash and busybox know -nt
-	if [ -e "$run/looked" ] && [ ! "$root/run/containerd/containerd.sock" -nt "$run/looked" ]; then return; fi
+	[ ! -e "$run/looked" ] || [ "$root/run/containerd/containerd.sock" -nt "$run/looked" ] || return
 	: >"$run/looked"
 	locate
 	if effective "$cfg"; then

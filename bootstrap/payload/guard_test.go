@@ -168,10 +168,14 @@ func TestGuard_does_nothing_while_prepare_is_at_work(t *testing.T) {
 	t.Parallel()
 	eachShell(t, func(t *testing.T, shell []string) {
 		n := newWatched(t, shell)
-		n.remove(hook)
+		n.remove("run/capi-registry-cache/guard")
 		n.change(unchanged)
 		n.Expect(n.startContainerd()).To(Succeed())
 		n.Expect(n.read(rootConfig)).To(Equal(unchanged))
+		n.Expect(n.command("prepare").Run()).To(Succeed())
+		n.change(unchanged)
+		n.Expect(n.startContainerd()).To(Succeed())
+		n.Expect(n.setPath()).To(Equal(DefaultCertsDir), "prepare is over")
 	})
 }
 
@@ -250,10 +254,14 @@ func TestPrepare_at_a_boot_brings_back_what_our_setting_costs_I1(t *testing.T) {
 				if tc.running {
 					n.write(running1, "1")
 				}
-				for _, restarts := range []string{tc.restarts, ""} {
+				calls := tc.restarts + watched
+				if tc.running {
+					calls = ""
+				}
+				for _, calls := range []string{calls, ""} {
 					n.answer("systemctl.log", "")
 					n.Expect(n.command("prepare").Run()).To(Succeed())
-					n.Expect(n.read("systemctl.log")).To(Equal(restarts + watched))
+					n.Expect(n.read("systemctl.log")).To(Equal(calls))
 					n.Expect(n.read(rootConfig)).To(Equal(unchanged + tc.want))
 					if tc.reason == "" {
 						n.Expect(n.reason()).To(BeEmpty())

@@ -31,7 +31,7 @@ unset_path() {
 leave() {
 	trap '' TERM INT HUP
 	log 'clearing the node of the registry caches'
-	rm -f "$hook"
+	rm -f "$hook" "$run/guard"
 	rmdir "${hook%/*}" 2>/dev/null
 	withdraw_but ''
 	unset_path

@@ -154,9 +154,12 @@ func (tc prepareCase) check(t *testing.T) {
 		}
 		n.Expect(n.command("prepare").Run()).To(Succeed(), n.log.String())
 		n.Expect(n.certs()).To(BeEmpty(), "ours is forgotten")
-		if tc.restarts == restarted+restarted {
+		switch {
+		case tc.restarts == restarted+restarted:
 			n.Expect(n.read("systemctl.log")).To(Equal(tc.restarts), "what did not start is not tried again")
-		} else {
+		case strings.HasPrefix(tc.unsupported, "containers run"):
+			n.Expect(n.read("systemctl.log")).To(BeEmpty(), "a reload may take devices from them")
+		default:
 			n.Expect(n.read("systemctl.log")).To(Equal(tc.restarts+watched), n.log.String())
 		}
 		if tc.unsupported == "" {
@@ -170,7 +173,7 @@ func (tc prepareCase) check(t *testing.T) {
 		if tc.restarts == restarted {
 			n.answer("systemctl.log", "")
 			n.Expect(n.command("prepare").Run()).To(Succeed())
-			n.Expect(n.read("systemctl.log")).To(Equal(watched), "one restart, and no more")
+			n.Expect(n.read("systemctl.log")).To(BeEmpty(), "one restart and one reload, and no more")
 		}
 	})
 }

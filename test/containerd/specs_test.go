@@ -77,6 +77,16 @@ func (v version) bootsAgain(ctx context.Context) {
 	n.run(ctx, "systemctl", "restart", "containerd")
 	n.expectMirrors(ctx)
 	Expect(n.starts(ctx)).To(Equal(2))
+	loaded := n.unitsLoaded(ctx)
+	n.run(ctx, "systemctl", "restart", payload.UnitName)
+	n.expectMirrors(ctx)
+	Expect(n.unitsLoaded(ctx)).To(Equal(loaded), "a reload may take devices from running containers")
+}
+
+// unitsLoaded is when systemd has read its unit files.
+func (n *node) unitsLoaded(ctx context.Context) string {
+	GinkgoHelper()
+	return n.run(ctx, "systemctl", "show", "--property", "UnitsLoadStartTimestampMonotonic")
 }
 
 func startsOf(s situation) int {
