@@ -54,6 +54,7 @@ var _ = Describe("A cluster that was there before its RegistryCache", Ordered, C
 	}, NodeTimeout(15*time.Minute))
 
 	It("configures all nodes as soon as the caches answer, and replaces none", func(ctx context.Context) {
+		loaded := w.unitsLoaded(ctx)
 		Expect(env.Client.Create(ctx, w.cluster.RegistryCache(w.one))).To(Succeed())
 		w.eventuallyAnswers(ctx, w.one)
 		answered := time.Now()
@@ -61,6 +62,7 @@ var _ = Describe("A cluster that was there before its RegistryCache", Ordered, C
 		AddReportEntry("takeover", fmt.Sprintf("%.1fs after the first answer", time.Since(answered).Seconds()))
 		w.eventuallyNodes(ctx, metav1.ConditionTrue, "")
 		Expect(w.machines(ctx)).To(Equal(machines))
+		Expect(w.unitsLoaded(ctx)).To(Equal(loaded), "a reload of units may take devices from running containers")
 	}, NodeTimeout(5*time.Minute))
 
 	It("leaves somebody else's hosts.toml alone, tells of it, and takes over once it is gone", func(ctx context.Context) {
@@ -407,4 +409,16 @@ func (s *sighting) expectForgottenFirst(but ...string) {
 			AddReportEntry("forgotten before the Service went", fmt.Sprintf("%s: %.1fs", node, s.gone.Sub(last).Seconds()))
 		}
 	}
+}
+
+// unitsLoaded is when systemd has read its unit files on each node.
+func (w *world) unitsLoaded(ctx context.Context) []string {
+	GinkgoHelper()
+	var times []string
+	for _, n := range w.nodes(ctx) {
+		at, err := n.Exec(ctx, "systemctl", "show", "--property", "UnitsLoadStartTimestampMonotonic")
+		Expect(err).NotTo(HaveOccurred())
+		times = append(times, at)
+	}
+	return times
 }

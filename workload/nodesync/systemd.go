@@ -12,7 +12,8 @@ import (
 type Systemd interface {
 	// Active tells whether a unit runs or is about to.
 	Active(ctx context.Context, unit string) (bool, error)
-	// Start reads unit files anew, enables a unit and starts it, again if it runs already.
+	// Start enables a unit and starts it, again if it runs already. Unit files are read anew only if this one changed: that may take
+	// devices from running containers (https://github.com/NVIDIA/nvidia-container-toolkit/issues/48).
 	Start(ctx context.Context, unit string) error
 	// Wake sends SIGHUP to the main process of a unit, if it has one.
 	Wake(ctx context.Context, unit string) error
@@ -46,19 +47,36 @@ func (SystemBus) Start(ctx context.Context, unit string) error {
 		return fmt.Errorf("connecting to systemd: %w", err)
 	}
 	defer conn.Close()
-	if err := conn.ReloadContext(ctx); err != nil {
-		return fmt.Errorf("letting systemd read its unit files: %w", err)
+	stale, err := isStale(ctx, conn, unit)
+	if err != nil {
+		return fmt.Errorf("looking at %s: %w", unit, err)
 	}
+	if stale {
+		if err := conn.ReloadContext(ctx); err != nil {
+			return fmt.Errorf("letting systemd read its unit files: %w", err)
+		}
+	}
+	// This is for the next boot, which reads all anew.
 	if _, _, err := conn.EnableUnitFilesContext(ctx, []string{unit}, false, true); err != nil {
 		return fmt.Errorf("enabling %s: %w", unit, err)
-	}
-	if err := conn.ReloadContext(ctx); err != nil {
-		return fmt.Errorf("letting systemd read its unit files: %w", err)
 	}
 	if _, err := conn.RestartUnitContext(ctx, unit, "replace", nil); err != nil {
 		return fmt.Errorf("starting %s: %w", unit, err)
 	}
 	return nil
+}
+
+// isStale tells whether systemd knows another unit than its file has now, or none.
+func isStale(ctx context.Context, conn *dbus.Conn, unit string) (bool, error) {
+	state, err := conn.GetUnitPropertyContext(ctx, unit, "LoadState")
+	if err != nil {
+		return false, err
+	}
+	changed, err := conn.GetUnitPropertyContext(ctx, unit, "NeedDaemonReload")
+	if err != nil {
+		return false, err
+	}
+	return state.Value.Value() != "loaded" || changed.Value.Value() == true, nil
 }
 
 // Wake implements Systemd.
