@@ -195,6 +195,10 @@ func workloadBreakages() []breakage {
 		{"node-sync does not run on a node", func(p *patient) func() { return p.remove(&corev1.Pod{ObjectMeta: p.meta("node-sync-node-b")}) }, "node-sync", "node node-b: node-sync does not run there", "describe pods"},
 		{"node-sync does not answer", func(p *patient) func() { return p.answer("node-sync-node-b:5002/report", os.ErrDeadlineExceeded) },
 			"node-sync", "node node-b: node-sync does not answer", "describe pods"},
+		{"no node is ready", func(p *patient) func() {
+			a, b := p.nodeNotReady("node-a"), p.nodeNotReady("node-b")
+			return func() { a(); b() }
+		}, "node-sync", "no node is ready, such as node-a", "describe node node-a"},
 		{"a node has no systemd", func(p *patient) func() { return p.nodeProblem("NoSystemd", "", "no bus") }, "node-sync", "node node-b: NoSystemd: no bus", "system_bus_socket"},
 		{"the unit cannot be written", func(p *patient) func() { return p.nodeProblem("WriteFailed", "", "file exists") }, "node-sync", "node node-b: WriteFailed: file exists", "in the way of that file"},
 		{"the unit does not take over", func(p *patient) func() { return p.nodeProblem("Pending", "", "the unit has not taken over yet") },
@@ -324,6 +328,8 @@ func harmless(t *testing.T, p *patient) {
 		}, "node-sync", "existing is Ignore", doctor.NotChecked},
 		"the workload cluster cannot be reached from here": {func() func() { return p.remove(&corev1.Secret{ObjectMeta: p.meta("my-cluster-kubeconfig")}) },
 			"workload cluster", "cannot be reached from here, although the manager is connected", doctor.NotChecked},
+		"a node is not ready": {func() func() { return p.nodeNotReady("node-b") },
+			"node-sync", "1 node(s) report that their unit does as it is told; 1 are not ready, such as node-b, and were left out", doctor.OK},
 		"a certificate that TLS does not use": {func() func() {
 			back := anotherCertificate(p)
 			plain := p.change(p.rc, func() { p.rc.Spec.Caches[0].TLS.Mode = v1alpha1.TLSDisabled })

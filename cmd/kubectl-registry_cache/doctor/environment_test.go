@@ -296,6 +296,16 @@ func (p *patient) nodeProblem(reason, upstream, message string) (undo func()) {
 	})
 }
 
+// nodeNotReady is a node whose kubelet says nothing any more, nor does node-sync there.
+func (p *patient) nodeNotReady(name string) (undo func()) {
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	ready := p.changeStatus(n, func() {
+		n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionUnknown}}
+	})
+	answers := p.answer("node-sync-"+name+":5002/report", os.ErrDeadlineExceeded)
+	return func() { answers(); ready() }
+}
+
 func (p *patient) examine() (doctor.Report, error) {
 	return doctor.Run(p.t.Context(), p.options, func(doctor.Finding) {})
 }

@@ -39,9 +39,10 @@ const (
 // node is what is known of one.
 type node struct {
 	name string
-	// absent says why nothing reports from there, if nothing does.
-	absent string
-	report nodeReport
+	// absent says why nothing reports from there, if nothing does; notReady says that the node itself is not ready then.
+	absent   string
+	notReady bool
+	report   nodeReport
 }
 
 // nodeReport is what node-sync tells of a node.
@@ -75,7 +76,13 @@ func nodeSync(ctx context.Context, s *subject) (finding, error) {
 	if troubles := s.troubles(unitTrouble); len(troubles) > 0 {
 		return broken(list(troubles), s.nodeRemedy(troubles)), nil
 	}
-	return ok("%d node(s) report that their unit does as it is told", len(s.nodes)), nil
+	switch {
+	case len(s.notReady) == 0:
+		return ok("%d node(s) report that their unit does as it is told", len(s.nodes)), nil
+	case len(s.nodes) == 0:
+		return broken("no node is ready, such as "+s.notReady[0], s.there("describe node "+s.notReady[0])), nil
+	}
+	return ok("%d node(s) report that their unit does as it is told; %d are not ready, such as %s, and were left out", len(s.nodes), len(s.notReady), s.notReady[0]), nil
 }
 
 // lookAtNodes asks node-sync on every Linux node, or on the one that was named.
@@ -106,11 +113,33 @@ func (s *subject) lookAtNodes(ctx context.Context, generation string) error {
 		return err
 	}
 	slices.SortFunc(looked, func(a, b node) int { return strings.Compare(a.name, b.name) })
-	s.nodes = looked
+	s.nodes = looked[:0]
+	for _, n := range looked {
+		if n.notReady {
+			s.notReady = append(s.notReady, n.name)
+		} else {
+			s.nodes = append(s.nodes, n)
+		}
+	}
 	return nil
 }
 
+// ask takes the report of a node, or says why there is none: because of node-sync, or of the node itself.
 func (s *subject) ask(ctx context.Context, n *node, pods []corev1.Pod, generation string) error {
+	if err := s.report(ctx, n, pods, generation); err != nil || n.absent == "" {
+		return err
+	}
+	status := &corev1.Node{}
+	if err := s.workload.Client.Get(ctx, client.ObjectKey{Name: n.name}, status); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	n.notReady = slices.ContainsFunc(status.Status.Conditions, func(c corev1.NodeCondition) bool {
+		return c.Type == corev1.NodeReady && c.Status != corev1.ConditionTrue
+	})
+	return nil
+}
+
+func (s *subject) report(ctx context.Context, n *node, pods []corev1.Pod, generation string) error {
 	i := slices.IndexFunc(pods, func(p corev1.Pod) bool {
 		return p.Spec.NodeName == n.name && p.Annotations[manifests.GenerationAnnotation] == generation && p.DeletionTimestamp.IsZero()
 	})

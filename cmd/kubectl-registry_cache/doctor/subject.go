@@ -75,8 +75,9 @@ type subject struct {
 	reports map[string][]podReport
 	// silent: a Pod that should have said something did not.
 	silent bool
-	// nodes are those that were looked at; nil if nothing reports from them.
-	nodes []node
+	// nodes are those that were looked at, nil if nothing reports from them; notReady are the names of the others.
+	nodes    []node
+	notReady []string
 	// pull is the pull that was asked for.
 	pull *pull
 }
