@@ -81,7 +81,7 @@ e2e: e2e-boot e2e-containerd e2e-clusters ## Run all specs on real machines and 
 
 .PHONY: e2e-clusters
 e2e-clusters: stack ## Run the specs on real kind and CAPD clusters.
-	go test -tags e2e -count 1 -timeout 60m ./test/e2e -v -ginkgo.v -ginkgo.label-filter='$(LABELS)'
+	go test -tags e2e -count 1 -timeout 3h ./test/e2e -v -ginkgo.v -ginkgo.timeout 3h -ginkgo.label-filter='$(LABELS)'
 
 .PHONY: e2e-containerd
 e2e-containerd: dockerd node-image runtime-binaries $(CONTAINERD_PROGRAMS) ## Run the node script on real containerd. LABELS=slow runs the versions in between.
