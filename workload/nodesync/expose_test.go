@@ -137,5 +137,5 @@ func TestReasonCodes_cover_what_the_unit_says(t *testing.T) {
 	g.Expect(reasonCode("something new")).To(Equal(reasonOther))
 	g.Expect(slices.Collect(maps.Keys(codes))).To(ConsistOf(metrics.UpstreamReasons), "those that are documented")
 	g.Expect(slices.Collect(maps.Values(nodeReasons))).To(ConsistOf(metrics.NodeReasons))
-	g.Expect(metrics.States).To(ContainElements(stateActive, stateStatic, stateConflict, stateUnsupported))
+	g.Expect(metrics.States).To(ContainElements(stateActive, stateStatic, stateWaiting, stateConflict, stateUnsupported))
 }

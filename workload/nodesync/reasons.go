@@ -4,6 +4,9 @@ import (
 	"strings"
 )
 
+// cannotWrite stands in the reason of an upstream whose files cannot be written.
+const cannotWrite = "cannot write to"
+
 // reasonOther is the code of what none of reasonCodes is.
 const reasonOther = "other"
 
@@ -11,7 +14,7 @@ const reasonOther = "other"
 // them. The first that fits counts.
 var reasonCodes = []struct{ text, code string }{
 	{"does not answer", "cache_not_answering"},
-	{"cannot write to", "write_failed"},
+	{cannotWrite, "write_failed"},
 	{"is not ours", "foreign_file"},
 	{"containerd was not found", "containerd_not_found"},
 	{"containerd does not read", "containerd_config_unreadable"},

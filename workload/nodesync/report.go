@@ -56,6 +56,10 @@ func (r *Report) read(generation string, upstreams []upstreamState) {
 			r.add(Problem{ReasonConflict, u.upstream, u.why})
 		case stateUnsupported:
 			r.add(Problem{ReasonUnsupported, u.upstream, u.why})
+		case stateWaiting:
+			if reasonCode(u.why) == reasonCode(cannotWrite) { // not for the cache, then
+				r.add(Problem{ReasonWriteFailed, u.upstream, u.why})
+			}
 		}
 	}
 	r.TakenOver = generation == r.Generation

@@ -9,6 +9,7 @@ const unitStateFile = stateDir + "/state"
 const (
 	stateActive      = "active"
 	stateStatic      = "static"
+	stateWaiting     = "waiting"
 	stateConflict    = "conflict"
 	stateUnsupported = "unsupported"
 )

@@ -217,15 +217,16 @@ func TestReport_tells_how_long_upstreams_have_been_as_they_are(t *testing.T) {
 
 func TestReport_names_what_keeps_a_node_from_being_configured(t *testing.T) {
 	n := newNode(t)
-	n.want(t, files("docker.io", "quay.io"), false)
+	n.want(t, files("docker.io", "quay.io", "ghcr.io"), false)
 	n.round()
-	n.says("generation " + n.syncer.state.Generation + "\ndocker.io conflict /etc/x is not ours\nquay.io unsupported containers run: drain\n")
+	n.says("generation " + n.syncer.state.Generation + "\ndocker.io conflict /etc/x is not ours\nquay.io unsupported containers run: drain\nghcr.io waiting cannot write to /etc/y\n")
 	n.Expect(n.status("/startz")).To(Equal(http.StatusOK), "the unit has taken over what it could")
 	n.Expect(n.status("/readyz")).To(Equal(http.StatusServiceUnavailable))
 	n.Expect(n.status("/report")).To(Equal(http.StatusOK))
 	n.Expect(n.syncer.Report().Problems).To(ConsistOf(
 		Problem{ReasonConflict, "docker.io", "/etc/x is not ours"},
 		Problem{ReasonUnsupported, "quay.io", "containers run: drain"},
+		Problem{ReasonWriteFailed, "ghcr.io", "cannot write to /etc/y"},
 	))
 	n.systemd.err = errors.New("no bus")
 	n.round()

@@ -25,7 +25,8 @@ you may not look at is told with the right that is missing, and the walk goes on
 With --pull a node pulls an image once, and it is seen whether that went through the cache: a Pod is made for it, which runs nothing of the
 image and is removed again. Nothing else is written to any cluster.
 
-The exit code is 0 if no link is broken, and 1 if one is or if it cannot be known.`,
+The exit code is 0 if no link is broken, and 1 if one is or if it cannot be known: if the workload cluster does not answer, or if the pull
+that was asked for was not made.`,
 		Example: examples(called, "PLUGIN doctor my-cluster", "PLUGIN doctor my-cluster --pull docker.io/library/alpine:3.22 --node my-cluster-md-0-x7k2p"),
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -37,7 +38,7 @@ The exit code is 0 if no link is broken, and 1 if one is or if it cannot be know
 				return err
 			}
 			return p.examine(c.Context(), output, doctor.Options{
-				Management: management, Connect: p.connector(management), Cluster: client.ObjectKey{Namespace: namespace, Name: args[0]}, Pull: pull, Node: node,
+				Management: management, Connect: p.connector(management), Cluster: client.ObjectKey{Namespace: namespace, Name: args[0]}, Pull: pull, Node: node, Kubectl: p.kubectl(),
 			})
 		},
 	}
@@ -66,6 +67,18 @@ func (p *plugin) examine(ctx context.Context, output string, o doctor.Options) e
 		return errBroken
 	}
 	return nil
+}
+
+// kubectl is how it is called for the same cluster.
+func (p *plugin) kubectl() string {
+	call := "kubectl"
+	if p.rules.ExplicitPath != "" {
+		call += " --kubeconfig " + p.rules.ExplicitPath
+	}
+	if p.overrides.CurrentContext != "" {
+		call += " --context " + p.overrides.CurrentContext
+	}
+	return call
 }
 
 // findingLines is a line, and more of them for a remedy.

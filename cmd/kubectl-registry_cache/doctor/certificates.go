@@ -33,7 +33,7 @@ func certificates(ctx context.Context, s *subject) (finding, error) {
 	}
 	c := apimeta.FindStatusCondition(s.rc.Status.Conditions, v1alpha1.CertificatesValidCondition)
 	if c != nil && c.Status == metav1.ConditionFalse {
-		return broken(c.Message, "See docs/tls.md; the Events and the manager's log say what keeps it: "+s.here("describe registrycache "+s.Cluster.Name)), nil
+		return broken(c.Message, s.certificatesRemedy()), nil
 	}
 	if s.pods == nil {
 		return unchecked("the Pods of the caches are not known"), nil
@@ -56,6 +56,10 @@ func certificates(ctx context.Context, s *subject) (finding, error) {
 		}
 	}
 	return ok("nodes trust what %d Pod(s) serve", checked), nil
+}
+
+func (s *subject) certificatesRemedy() string {
+	return "See docs/tls.md; the Events and the manager's log say what keeps it: " + s.here("describe registrycache "+s.Cluster.Name)
 }
 
 // trusts are those of new Machines and of nodes that are looked after.

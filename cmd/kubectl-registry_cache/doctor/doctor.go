@@ -33,7 +33,7 @@ type Finding struct {
 type Report struct {
 	Namespace string `json:"namespace"`
 	Cluster   string `json:"cluster"`
-	// Healthy says that no link is broken.
+	// Healthy says that no link is broken, and that all were looked at, but for those that need no look or a right that is missing.
 	Healthy bool      `json:"healthy"`
 	Links   []Finding `json:"links"`
 }
@@ -70,10 +70,11 @@ var chain = []struct {
 	{"reach", reached},
 	{"pull", pulled},
 	{"counters", counted},
+	{"use", used},
 }
 
 // Run walks the chain. Told hears of each link when it is known. The error is that of a request that failed for another reason than a
-// missing right; the links from there on are not checked.
+// missing right: the links from there on are not checked. Or it says that the workload cluster was not reached, or that a pull was not made.
 func Run(ctx context.Context, o Options, told func(Finding)) (Report, error) {
 	s := &subject{Options: o.withDefaults()}
 	report := Report{Namespace: o.Cluster.Namespace, Cluster: o.Cluster.Name, Healthy: true}
@@ -99,6 +100,9 @@ func Run(ctx context.Context, o Options, told func(Finding)) (Report, error) {
 		}
 		report.Healthy = found.state != Broken
 		tell(Finding{Link: l.name, State: found.state, Message: found.message, Remedy: found.remedy})
+	}
+	if report.Healthy && failed == nil {
+		failed = s.unknown
 	}
 	report.Healthy = report.Healthy && failed == nil
 	return report, failed

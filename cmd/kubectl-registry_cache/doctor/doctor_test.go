@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -42,10 +43,12 @@ type breakage struct {
 // TestDoctorNamesTheFirstBrokenLink breaks one thing after the other. In between it has nothing to say.
 func TestDoctorNamesTheFirstBrokenLink(t *testing.T) {
 	p := newPatient(t)
+	p.options.Management = pulling{env.Client}
 	p.golden("healthy")
 	mended := p.nodeProblem("Conflict", upstream, "/etc/containerd/certs.d/docker.io/hosts.toml is not ours")
 	p.golden("conflict")
 	mended()
+	p.options.Management = env.Client
 	p.pause()
 	p.Expect(p.brokenLink()).To(BeNil(), "healthy")
 	for _, b := range append(managementBreakages(), workloadBreakages()...) {
@@ -68,6 +71,7 @@ func TestDoctorNamesTheFirstBrokenLink(t *testing.T) {
 	}
 	p.WithT, p.t = NewWithT(t), t
 	t.Run("what is no trouble", func(t *testing.T) { harmless(t, p) })
+	t.Run("a cluster that is out of reach", func(t *testing.T) { unreachable(t, p) })
 	t.Run("a pull", func(t *testing.T) { pulls(t, p) })
 	t.Run("rights that are missing", func(t *testing.T) { forbidden(t, p) })
 }
@@ -82,6 +86,12 @@ func managementBreakages() []breakage {
 			d := managerDeployment()
 			return p.changeStatus(d, func() { d.Status.ReadyReplicas = 0 })
 		}, "manager", "there is no Pod", "logs deployment/"},
+		{"the manager is not ready, and its Pods may not be listed", func(p *patient) func() {
+			d := managerDeployment()
+			ready := p.changeStatus(d, func() { d.Status.ReadyReplicas = 0 })
+			p.options.Management = secretive{env.Client}
+			return func() { p.options.Management = env.Client; ready() }
+		}, "manager", "has no Pod that is ready: why is not known: pods", "get events"},
 		{"no manager leads", func(p *patient) func() {
 			lease := leaseOfManager()
 			return p.change(lease, func() { lease.Spec.RenewTime = &metav1.MicroTime{Time: time.Now().Add(-2 * time.Hour)} })
@@ -119,6 +129,7 @@ func managementBreakages() []breakage {
 		{"the workload cluster is not connected", func(p *patient) func() {
 			return p.condition(v1alpha1.CachesAvailableCondition, metav1.ConditionUnknown, v1alpha1.ClusterNotConnectedReason, "not connected")
 		}, "workload cluster", "the manager is not connected to the workload cluster; from here its API server answers", "Secret my-cluster-kubeconfig"},
+		{"no authority was made", withheldCaches, "injection", "new Machines are not told of the cache of docker.io: there is no authority", "docs/tls.md"},
 	}
 }
 
@@ -206,16 +217,36 @@ func workloadBreakages() []breakage {
 		{"containerd has a list", func(p *patient) func() {
 			return p.nodeProblem("Unsupported", upstream, "config_path of containerd is '/a:/b', not '/a'")
 		}, "containerd", "node node-b: config_path of containerd is '/a:/b', not '/a'", "/etc/containerd/certs.d\" alone"},
+		{"containerd has mirrors of its own", func(p *patient) func() {
+			return p.nodeProblem("Unsupported", upstream, "registry.mirrors or registry.configs.*.tls exclude config_path: move them to /a")
+		}, "containerd", "exclude config_path", "Do not set config_path beside them"},
+		{"another directory has files", func(p *patient) func() {
+			return p.nodeProblem("Unsupported", upstream, "containerd would no longer read /etc/docker/certs.d: move its files to /a")
+		}, "containerd", "would no longer read", "Move those files"},
+		{"there is no curl", func(p *patient) func() { return p.nodeProblem("Unsupported", upstream, "curl was not found") }, "containerd", "curl was not found", "Install curl"},
 		{"containerd needs a restart", func(p *patient) func() {
 			return p.nodeProblem("Unsupported", upstream, "config_path is '' and containers run: drain and reboot, or replace the node")
 		}, "containerd", "containers run", "drain and reboot the node"},
 		{"somebody else's hosts.toml", func(p *patient) func() {
 			return p.nodeProblem("Conflict", upstream, "/etc/containerd/certs.d/docker.io/hosts.toml is not ours")
 		}, "hosts.toml", "node node-b: docker.io: /etc/containerd/certs.d/docker.io/hosts.toml is not ours", "Remove that file"},
+		{"hosts.toml cannot be written", func(p *patient) func() {
+			return p.nodeProblem("WriteFailed", upstream, "cannot write to /etc/containerd/certs.d/docker.io")
+		}, "node-sync", "WriteFailed: cannot write to /etc/containerd/certs.d/docker.io", "read-only or full"},
+		{"nodes pull around the cache", func(p *patient) func() {
+			return p.condition(v1alpha1.CacheInUseCondition, metav1.ConditionFalse, v1alpha1.CacheBypassedReason, "docker.io: node-a pulled around it: it was not asked")
+		}, "use", "it was not asked", "docs/in-use.md"},
 		{"a node does not reach the cache", func(p *patient) func() {
 			return p.answer("node-sync-node-b:5002/report", map[string]any{"takenOver": true, "upstreams": map[string]string{upstream: "waiting"}})
 		}, "reach", "node node-b: the cache of docker.io at https://10.0.0.", "kube-proxy"},
 	}
+}
+
+// withheldCaches has no authority that nodes could check a cache against.
+func withheldCaches(p *patient) (undo func()) {
+	condition := p.condition(v1alpha1.CertificatesValidCondition, metav1.ConditionFalse, v1alpha1.AuthorityRejectedReason, "Secret x is somebody else's")
+	bundle := p.changeStatus(p.rc, func() { p.rc.Status.CABundle = nil })
+	return func() { bundle(); condition() }
 }
 
 func pending(message string) corev1.PodStatus {
@@ -326,10 +357,13 @@ func harmless(t *testing.T, p *patient) {
 		"existing nodes are left alone": {func() func() {
 			return p.change(p.rc, func() { p.rc.Spec.Nodes.Existing = v1alpha1.ExistingNodesIgnore })
 		}, "node-sync", "existing is Ignore", doctor.NotChecked},
-		"the workload cluster cannot be reached from here": {func() func() { return p.remove(&corev1.Secret{ObjectMeta: p.meta("my-cluster-kubeconfig")}) },
-			"workload cluster", "cannot be reached from here, although the manager is connected", doctor.NotChecked},
 		"a node is not ready": {func() func() { return p.nodeNotReady("node-b") },
 			"node-sync", "1 node(s) report that their unit does as it is told; 1 are not ready, such as node-b, and were left out", doctor.OK},
+		"nodes pull through the cache": {func() func() {
+			return p.condition(v1alpha1.CacheInUseCondition, metav1.ConditionTrue, v1alpha1.CacheInUseReason, "")
+		}, "use", "nodes pull through the caches", doctor.OK},
+		"a cache had no answer yet": {func() func() { return p.answer("registry-docker-io-0:5001/report", asked(2, 0)) },
+			"use", "The cache of docker.io was asked 2 time(s) and had no answer", doctor.NotChecked},
 		"a certificate that TLS does not use": {func() func() {
 			back := anotherCertificate(p)
 			plain := p.change(p.rc, func() { p.rc.Spec.Caches[0].TLS.Mode = v1alpha1.TLSDisabled })
@@ -362,6 +396,31 @@ func (p *patient) mayNotAsk() (undo func()) {
 			undo()
 		}
 	}
+}
+
+// unreachable is a cluster that cannot be looked at as a whole: nobody may take it for a healthy one.
+func unreachable(t *testing.T, p *patient) {
+	p.WithT, p.t = NewWithT(t), t
+	undo := p.remove(&corev1.Secret{ObjectMeta: p.meta("my-cluster-kubeconfig")})
+	defer undo()
+	r, err := p.examine()
+	p.Expect(err).To(MatchError(ContainSubstring("the workload cluster cannot be reached from here, so nothing in it was looked at")))
+	p.Expect(r.Healthy).To(BeFalse())
+	p.Expect(r.Links).To(ContainElement(And(HaveField("Link", "workload cluster"), HaveField("State", doctor.NotChecked),
+		HaveField("Message", ContainSubstring("cannot be reached from here, although the manager is connected")))))
+}
+
+// asked is what a cache reports that was asked for manifests.
+func asked(asked, answered int64) report.Report {
+	tally := func(count int64) report.Tally {
+		if count == 0 {
+			return report.Tally{}
+		}
+		return report.Tally{Count: count, SecondsAgo: new(int64(9))}
+	}
+	r := accessReport(report.AccessUnused, "")
+	r.Pulls = &report.Pulls{RunningSeconds: 60, Asked: tally(asked), Answered: tally(answered)}
+	return r
 }
 
 // finding is that of a link.
@@ -408,6 +467,30 @@ func pulls(t *testing.T, p *patient) {
 			p.Expect(f).To(And(HaveField("Link", tc.link), HaveField("Message", ContainSubstring(tc.text))))
 		})
 	}
+	t.Run("goes to a cache that cannot answer", func(t *testing.T) {
+		p.WithT, p.t = NewWithT(t), t
+		var count atomic.Int64
+		undo := p.answer("registry-docker-io-0:5001/report", func() any { return asked(count.Load(), 0) })
+		defer undo()
+		go pullAs(t.Context(), p.namespace, corev1.ContainerStatus{Name: "pull", ImageID: "sha256:x"}, func() { count.Store(1) })
+		p.options.Pull = "alpine"
+		f := p.brokenLink()
+		p.options.Pull = ""
+		p.Expect(f).To(And(HaveField("Link", "counters"), HaveField("Message", ContainSubstring("was asked while node node-a pulled, and could not answer")),
+			HaveField("Remedy", ContainSubstring("logs registry-docker-io-0"))))
+	})
+	t.Run("through the cache is news to the manager", func(t *testing.T) {
+		p.WithT, p.t = NewWithT(t), t
+		undo := p.condition(v1alpha1.CacheInUseCondition, metav1.ConditionFalse, v1alpha1.CacheBypassedReason, "docker.io: it was not asked")
+		defer undo()
+		count := 1
+		p.pods.metrics = func() string { return metrics(count) }
+		go pullAs(t.Context(), p.namespace, corev1.ContainerStatus{Name: "pull", ImageID: "sha256:x"}, func() { count = 2 })
+		p.options.Pull = "alpine"
+		f := p.finding("use")
+		p.options.Pull = ""
+		p.Expect(f).To(And(HaveField("State", doctor.OK), HaveField("Message", ContainSubstring("a node has pulled through the cache of docker.io just now"))))
+	})
 	t.Run("is ended by the user", func(t *testing.T) {
 		p.WithT, p.t = NewWithT(t), t
 		ctx, end := context.WithCancel(t.Context())
@@ -437,7 +520,7 @@ func pulls(t *testing.T, p *patient) {
 			made <- pullAs(t.Context(), p.namespace, corev1.ContainerStatus{Name: "pull", ImageID: "sha256:x"}, func() {})
 		}()
 		r, err := doctor.Run(t.Context(), o, func(doctor.Finding) {})
-		p.Expect(err).NotTo(HaveOccurred())
+		p.Expect(err).To(MatchError(ContainSubstring("the pull that was asked for: ")))
 		pod := <-made
 		p.Expect(pod).NotTo(BeNil())
 		p.Expect(r.Links).To(ContainElement(And(HaveField("Link", "pull"), HaveField("Message", ContainSubstring("delete pod "+pod.Name)))))

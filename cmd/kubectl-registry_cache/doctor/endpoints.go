@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -47,7 +48,7 @@ func (s *subject) cacheEndpoints(ctx context.Context, cache v1alpha1.Cache) ([]c
 	serving := slices.DeleteFunc(pods.Items, func(p corev1.Pod) bool { return !ready(&p) })
 	note := fmt.Sprintf("%s: %d of %d ready", cache.Upstream, len(serving), wanted)
 	if len(serving) < wanted {
-		trouble, remedy, err := podsTrouble(ctx, s.workload.Client, s.rc.Spec.Namespace, labels)
+		trouble, remedy, err := podsTrouble(ctx, s.workload.Client, s.rc.Spec.Namespace, labels, s.there("get events"))
 		if err != nil || len(serving) == 0 {
 			return nil, broken(fmt.Sprintf("the cache of %s has no Pod that is ready: %s", cache.Upstream, trouble), s.endpointsRemedy(remedy)), err
 		}
@@ -71,10 +72,15 @@ func ready(pod *corev1.Pod) bool {
 	})
 }
 
-// podsTrouble says why Pods are not ready, and what to do: of the first that is not, or that there are none.
-func podsTrouble(ctx context.Context, c client.Client, namespace string, labels map[string]string) (message, remedy string, err error) {
+// podsTrouble says why Pods are not ready, and what to do: of the first that is not, or that there are none. A right that is missing for
+// that hides no trouble. Events is the command that shows them.
+func podsTrouble(ctx context.Context, c client.Client, namespace string, labels map[string]string, events string) (message, remedy string, err error) {
 	pods := &corev1.PodList{}
-	if err := c.List(ctx, pods, client.InNamespace(namespace), client.MatchingLabels(labels)); err != nil {
+	err = c.List(ctx, pods, client.InNamespace(namespace), client.MatchingLabels(labels))
+	if apierrors.IsForbidden(err) {
+		return fmt.Sprintf("why is not known: %v", err), "The Events say why: " + events, nil
+	}
+	if err != nil {
 		return "", "", err
 	}
 	for i := range pods.Items {
@@ -83,7 +89,7 @@ func podsTrouble(ctx context.Context, c client.Client, namespace string, labels 
 			return "Pod " + pods.Items[i].Name + " " + message, remedy, err
 		}
 	}
-	return "there is no Pod", "Events say what keeps its controller from making it, such as a quota or Pod Security: kubectl -n " + namespace + " get events", nil
+	return "there is no Pod", "Events say what keeps its controller from making it, such as a quota or Pod Security: " + events, nil
 }
 
 func podTrouble(ctx context.Context, c client.Client, pod *corev1.Pod) (message, remedy string, err error) {
@@ -133,6 +139,9 @@ func pendingClaim(ctx context.Context, c client.Client, pod *corev1.Pod) (*corev
 		}
 		claim := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: volume.PersistentVolumeClaim.ClaimName}}
 		found, err := there(ctx, c, claim)
+		if apierrors.IsForbidden(err) {
+			return nil, nil
+		}
 		if err != nil {
 			return nil, err
 		}

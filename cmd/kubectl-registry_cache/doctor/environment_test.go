@@ -74,6 +74,9 @@ func (f *fakePods) Get(_ context.Context, pod client.ObjectKey, port int, path s
 		return []byte(f.metrics()), nil
 	}
 	answer, known := f.answers[fmt.Sprintf("%s:%d%s", pod.Name, port, path)]
+	if now, isFunc := answer.(func() any); isFunc {
+		answer = now()
+	}
 	if err, isError := answer.(error); isError {
 		return nil, err
 	}
@@ -165,7 +168,7 @@ func (p *patient) run() {
 		p.pods.answers["node-sync-"+name+":5002/report"] = map[string]any{"takenOver": true, "upstreams": map[string]string{upstream: "active"}}
 	}
 	p.runPod("registry-docker-io-0", "node-a", set.Spec.Template.ObjectMeta)
-	p.pods.answers["registry-docker-io-0:5001/report"] = accessReport(report.AccessUnused, "")
+	p.pods.answers["registry-docker-io-0:5001/report"] = asked(5, 5)
 	p.pods.metrics = func() string { return metrics(1) }
 	p.Expect(env.Client.Create(p.t.Context(), &discoveryv1.EndpointSlice{
 		ObjectMeta:  metav1.ObjectMeta{Namespace: p.namespace, Name: "registry-docker-io-x", Labels: map[string]string{discoveryv1.LabelServiceName: "registry-docker-io"}},
@@ -348,6 +351,27 @@ func (p *patient) brokenLink() *doctor.Finding {
 }
 
 func size(quantity string) *resource.Quantity { return new(resource.MustParse(quantity)) }
+
+// pulling is a cluster whose manager has heard of pulls: here it has no kubelet to ask Pods through.
+type pulling struct{ client.Client }
+
+func (p pulling) Get(ctx context.Context, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
+	err := p.Client.Get(ctx, key, obj, opts...)
+	if rc, is := obj.(*v1alpha1.RegistryCache); is {
+		apimeta.SetStatusCondition(&rc.Status.Conditions, metav1.Condition{Type: v1alpha1.CacheInUseCondition, Status: metav1.ConditionTrue, Reason: v1alpha1.CacheInUseReason})
+	}
+	return err
+}
+
+// secretive refuses to list Pods, as it does to somebody who may not.
+type secretive struct{ client.Client }
+
+func (s secretive) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	if _, pods := list.(*corev1.PodList); pods {
+		return apierrors.NewForbidden(corev1.Resource("pods"), "", errors.New("no right"))
+	}
+	return s.Client.List(ctx, list, opts...)
+}
 
 // allow lets the user reader read Clusters and RegistryCaches of a namespace.
 func allow(t *testing.T, namespace string) {

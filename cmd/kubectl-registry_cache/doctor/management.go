@@ -37,7 +37,7 @@ func registryCache(ctx context.Context, s *subject) (finding, error) {
 		return finding{}, err
 	}
 	if !found {
-		return broken(fmt.Sprintf("there is no Cluster %s", s.Cluster), "See what there is, perhaps in another namespace: kubectl get clusters -A"), nil
+		return broken(fmt.Sprintf("there is no Cluster %s", s.Cluster), "See what there is, perhaps in another namespace: "+s.Kubectl+" get clusters -A"), nil
 	}
 	found, err = there(ctx, s.Management, rc)
 	if apimeta.IsNoMatchError(err) {
@@ -115,11 +115,11 @@ func (s *subject) managers(ctx context.Context) ([]appsv1.Deployment, error) {
 func (s *subject) managerRuns(ctx context.Context, d *appsv1.Deployment) (finding, error) {
 	name := fmt.Sprintf("Deployment %s/%s", d.Namespace, d.Name)
 	if ptr.Deref(d.Spec.Replicas, 1) == 0 {
-		return broken(name+" is scaled to 0: no manager runs", fmt.Sprintf("kubectl -n %s scale deployment %s --replicas=1", d.Namespace, d.Name)), nil
+		return broken(name+" is scaled to 0: no manager runs", s.in(d.Namespace, "scale deployment "+d.Name+" --replicas=1")), nil
 	}
 	if d.Status.ReadyReplicas == 0 {
-		trouble, remedy, err := podsTrouble(ctx, s.Management, d.Namespace, d.Spec.Selector.MatchLabels)
-		return broken(fmt.Sprintf("%s has no Pod that is ready: %s", name, trouble), fmt.Sprintf("%s\nkubectl -n %s logs deployment/%s", remedy, d.Namespace, d.Name)), err
+		trouble, remedy, err := podsTrouble(ctx, s.Management, d.Namespace, d.Spec.Selector.MatchLabels, s.in(d.Namespace, "get events"))
+		return broken(fmt.Sprintf("%s has no Pod that is ready: %s", name, trouble), remedy+"\n"+s.in(d.Namespace, "logs deployment/"+d.Name)), err
 	}
 	if !elects(d) {
 		return ok("%s is ready", name), nil
@@ -130,7 +130,7 @@ func (s *subject) managerRuns(ctx context.Context, d *appsv1.Deployment) (findin
 	}
 	if !fresh {
 		return broken(fmt.Sprintf("%s is ready, but Lease %s is not renewed: no manager leads. It was last held by %s", name, leaseName, held),
-			fmt.Sprintf("If a manager has just gone, wait a minute. Else: kubectl -n %s logs deployment/%s", d.Namespace, d.Name)), nil
+			"If a manager has just gone, wait a minute. Else: "+s.in(d.Namespace, "logs deployment/"+d.Name)), nil
 	}
 	return ok("%s is ready", name), nil
 }

@@ -238,12 +238,32 @@ func containerd(_ context.Context, s *subject) (finding, error) {
 	if len(troubles) == 0 {
 		return ok("reads %s, and nothing else", s.rc.Spec.Nodes.CertsDir), nil
 	}
-	remedy := fmt.Sprintf("Set config_path of containerd to %q alone, in its configuration on the node, and restart containerd; or let spec.nodes.certsDir be the one directory that it has (docs/nodes.md). "+
-		"From containerd 2.1 on, mirrors are ignored without a word while it is a list", s.rc.Spec.Nodes.CertsDir)
-	if strings.Contains(strings.Join(troubles, "\n"), "drain and reboot") {
-		remedy = "The unit sets it when a node boots: drain and reboot the node, or replace its Machine. Images of image-builder have it set"
+	var remedies []string
+	for _, trouble := range troubles {
+		remedies = append(remedies, s.containerdRemedy(trouble))
 	}
-	return broken(list(troubles), remedy), nil
+	return broken(list(troubles), list(remedies)), nil
+}
+
+// containerdRemedy goes by what the unit says.
+func (s *subject) containerdRemedy(trouble string) string {
+	dir := s.rc.Spec.Nodes.CertsDir
+	for _, r := range []struct{ said, remedy string }{
+		{"drain and reboot", "The unit sets it when a node boots: drain and reboot the node, or replace its Machine. Images of image-builder have it set"},
+		{"exclude config_path", "Let hosts.toml files below " + dir + ", or spec.mirrors, say what registry.mirrors and registry.configs.*.tls in containerd's configuration say; take those out; then drain and reboot the node, " +
+			"or replace its Machine. Do not set config_path beside them: containerd's CRI plugin would not start"},
+		{"would no longer read", "Move those files to the same place below " + dir + ", then drain and reboot the node, or replace its Machine"},
+		{"containerd was not found", "The unit looks for containerd on the PATH, and at the program that runs as containerd.service: what runs the containers there? See docs/nodes.md"},
+		{"containerd does not read", "That configuration is broken, without the caches, too: on the node, journalctl -u containerd says where"},
+		{"could not be set", "The configuration cannot be written and imports nothing, or containerd does not start with it: set config_path to \"" + dir + "\" in the node image"},
+		{"curl was not found", "Install curl on the node, and into its image; the unit takes over within seconds"},
+	} {
+		if strings.Contains(trouble, r.said) {
+			return r.remedy
+		}
+	}
+	return fmt.Sprintf("Set config_path of containerd to %q alone, in its configuration on the node, and restart containerd; or let spec.nodes.certsDir be the one directory that it has (docs/nodes.md). "+
+		"From containerd 2.1 on, mirrors are ignored without a word while it is a list", dir)
 }
 
 // hostsFiles makes sure that nobody else rules an upstream.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
 	"github.com/capi-registry-cache/capi-registry-cache/cmd/kubectl-registry_cache/counters"
+	"github.com/capi-registry-cache/capi-registry-cache/templates/manifests"
 )
 
 const removalPatience = 30 * time.Second
@@ -27,16 +28,16 @@ func pulled(ctx context.Context, s *subject) (finding, error) {
 		return unchecked("no pull was asked for (--pull IMAGE)"), nil
 	}
 	if f, not := s.notReached(); not {
-		return f, nil
+		return f, nil // which is an error already, or a right that is missing
 	}
 	p, err := s.preparePull(ctx)
 	if err != nil {
-		return finding{}, err
+		return s.notPulled(err)
 	}
 	began := s.Now()
 	trouble, err := s.pullOnce(ctx, pullPod(s.rc.Spec.Namespace, p.node, s.Pull))
 	if err != nil {
-		return finding{}, err
+		return s.notPulled(err)
 	}
 	if trouble != "" {
 		return broken(fmt.Sprintf("node %s did not pull %s: %s", p.node, s.Pull, trouble),
@@ -44,6 +45,14 @@ func pulled(ctx context.Context, s *subject) (finding, error) {
 	}
 	s.pull = p
 	return ok("node %s pulled %s in %s", p.node, s.Pull, s.Now().Sub(began).Round(100*time.Millisecond)), nil
+}
+
+// notPulled ends the walk with an error also where a right is missing: a pull was asked for.
+func (s *subject) notPulled(err error) (finding, error) {
+	if apierrors.IsForbidden(err) {
+		s.unknown = fmt.Errorf("the pull that was asked for: %w", err)
+	}
+	return finding{}, err
 }
 
 // pullOnce makes the Pod, waits for the pull, and removes the Pod whatever comes: also if the user ends the walk while the API server is
@@ -76,7 +85,7 @@ func (s *subject) preparePull(ctx context.Context) (*pull, error) {
 		return nil, fmt.Errorf("no node is known to use the cache of %s; name one with --node", cache.Upstream)
 	}
 	before, err := counters.ReadCache(ctx, s.workload.Pods, s.rc.Spec.Namespace, cache)
-	p.before, p.at = before, s.Now()
+	p.before, p.asked, p.at = before, s.asked(ctx, cache), s.Now()
 	if before.Answered > 0 {
 		err = nil
 	}
@@ -190,10 +199,16 @@ func counted(ctx context.Context, s *subject) (finding, error) {
 		return finding{}, err
 	}
 	grown := counters.Since(s.pull.before, after, s.pull.at)
+	if grown.Requests <= 0 && s.asked(ctx, s.pull.cache) > s.pull.asked {
+		return broken(fmt.Sprintf("the cache of %s was asked while node %s pulled, and could not answer, so the node went on to the upstream", s.pull.cache.Upstream, s.pull.node),
+			"The cache has no way to its upstream, while the node has: is there a proxy that it needs (spec.caches[].proxy), a NetworkPolicy, or another DNS? Its log says more: "+
+				s.there("logs "+manifests.ServiceName(s.pull.cache.Upstream)+"-0")), nil
+	}
 	if grown.Requests <= 0 {
 		return broken(fmt.Sprintf("the cache of %s counted no request while node %s pulled: the pull went around it", s.pull.cache.Upstream, s.pull.node),
 			"On the node: is hosts.toml of the upstream below "+s.rc.Spec.Nodes.CertsDir+", and does `containerd config dump` show that directory alone as config_path? "+
 				"Does anything else set mirrors? See docs/troubleshooting.md, `A node pulls past the cache`"), nil
 	}
+	s.through = true
 	return ok("the cache of %s counted %d request(s), %d byte(s) served", s.pull.cache.Upstream, grown.Requests, grown.ServedBytes), nil
 }

@@ -38,6 +38,8 @@ type Options struct {
 	Node string
 	// Pull, if it is set, is an image of an upstream with a cache, which is pulled once.
 	Pull string
+	// Kubectl is how kubectl is called for the management cluster, with the flags that choose it: "kubectl" if it is empty.
+	Kubectl string
 	// LeasePatience and PullPatience are 12 s and 3 min if they are 0.
 	LeasePatience, PullPatience time.Duration
 	// Now is time.Now if it is nil.
@@ -45,6 +47,9 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
+	if o.Kubectl == "" {
+		o.Kubectl = "kubectl"
+	}
 	if o.LeasePatience == 0 {
 		o.LeasePatience = leasePatience
 	}
@@ -78,8 +83,11 @@ type subject struct {
 	// nodes are those that were looked at, nil if nothing reports from them; notReady are the names of the others.
 	nodes    []node
 	notReady []string
-	// pull is the pull that was asked for.
-	pull *pull
+	// pull is the pull that was asked for, through that it went through the cache.
+	pull    *pull
+	through bool
+	// unknown is why something that should have been looked at could not be.
+	unknown error
 }
 
 // pull is one pull and what its cache had counted before.
@@ -87,7 +95,9 @@ type pull struct {
 	cache  v1alpha1.Cache
 	node   string
 	before counters.Cache
-	at     time.Time
+	// asked is how often the cache had been asked for a manifest.
+	asked int64
+	at    time.Time
 }
 
 // notReached is the finding of a link that needs the workload cluster.
@@ -105,9 +115,12 @@ func (s *subject) status(upstream string) *v1alpha1.CacheStatus {
 	return nil
 }
 
-// here is how kubectl is called for an object in the namespace of the Cluster, there for one in that of the caches.
-func (s *subject) here(command string) string {
-	return fmt.Sprintf("kubectl -n %s %s", s.Cluster.Namespace, command)
+// here is how kubectl is called for an object in the namespace of the Cluster, there for one in that of the caches, and in for one in
+// another namespace of the management cluster.
+func (s *subject) here(command string) string { return s.in(s.Cluster.Namespace, command) }
+
+func (s *subject) in(namespace, command string) string {
+	return fmt.Sprintf("%s -n %s %s", s.Kubectl, namespace, command)
 }
 
 func (s *subject) there(command string) string {

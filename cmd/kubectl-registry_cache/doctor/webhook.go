@@ -42,7 +42,7 @@ func webhook(ctx context.Context, s *subject) (finding, error) {
 	}
 	if len(hook.ClientConfig.CABundle) == 0 {
 		return broken(in+" has no caBundle, so the API server trusts no answer", "cert-manager puts it there: is it running, and what does its Certificate in the manager's namespace say? "+
-			"kubectl get certificates -A"), nil
+			s.Kubectl+" get certificates -A"), nil
 	}
 	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: hook.ClientConfig.Service.Namespace, Name: hook.ClientConfig.Service.Name}}
 	name := service.Namespace + "/" + service.Name
@@ -59,7 +59,7 @@ func webhook(ctx context.Context, s *subject) (finding, error) {
 	}
 	if addresses == 0 {
 		return broken(fmt.Sprintf("%s calls Service %s, which has no endpoint that is ready", in, name),
-			fmt.Sprintf("Does its selector match the Pods of the manager, and are they ready? kubectl -n %s get service,endpointslices,pods --show-labels", service.Namespace)), nil
+			"Does its selector match the Pods of the manager, and are they ready? "+s.in(service.Namespace, "get service,endpointslices,pods --show-labels")), nil
 	}
 	return ok("%s calls Service %s, which has %d endpoint(s)", in, name, addresses), nil
 }
@@ -149,6 +149,9 @@ func injection(ctx context.Context, s *subject) (finding, error) {
 	case ptr.Deref(s.cluster.Spec.Paused, false):
 		return unchecked("the Cluster is paused, so bootstrap data stays as it is"), nil
 	}
+	if found := s.withheld(); found.state == Broken {
+		return found, nil
+	}
 	secret := trialSecret(s.Cluster)
 	if err := s.Management.Create(ctx, secret, client.DryRunAll); err != nil {
 		return unchecked("a Secret could not be tried in a dry run: %v", err), nil
@@ -165,6 +168,21 @@ func injection(ctx context.Context, s *subject) (finding, error) {
 			}, "\n")), nil
 	}
 	return ok("bootstrap data gets the caches (tried in a dry run)"), nil
+}
+
+// withheld tells whether nodes are told of no cache, because they could not check its certificate.
+func (s *subject) withheld() finding {
+	for _, status := range s.rc.Status.Caches {
+		if len(s.rc.Status.CABundle) > 0 || !strings.HasPrefix(status.Endpoint, "https:") {
+			continue
+		}
+		message := "new Machines are not told of the cache of " + status.Upstream + ": there is no authority that its certificate could be checked against (status.caBundle)"
+		if c := apimeta.FindStatusCondition(s.rc.Status.Conditions, v1alpha1.CertificatesValidCondition); c != nil && c.Message != "" {
+			message += ": " + c.Message
+		}
+		return broken(message, s.certificatesRemedy())
+	}
+	return finding{state: OK}
 }
 
 func trialSecret(cluster client.ObjectKey) *corev1.Secret {

@@ -33,6 +33,7 @@ func workloadCluster(ctx context.Context, s *subject) (finding, error) {
 	case apierrors.IsForbidden(err):
 		return finding{}, err
 	case err != nil:
+		s.unknown = fmt.Errorf("the workload cluster cannot be reached from here, so nothing in it was looked at: %w", err)
 		return unchecked("it cannot be reached from here, although the manager is connected: %v", err), nil
 	}
 	return ok("its API server answers"), nil
