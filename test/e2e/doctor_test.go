@@ -70,6 +70,24 @@ var _ = Describe("kubectl registry-cache doctor", Label("slow"), Ordered, Contin
 		expectBroken(report, "counters", "counted no request while node "+node.Name, "hosts.toml")
 	}, NodeTimeout(breakageTimeout))
 
+	It("sees a pull that the cache is asked for and cannot answer", func(ctx context.Context) {
+		DeferCleanup(func(ctx context.Context) {
+			e.update(ctx, func(rc *v1alpha1.RegistryCache) { rc.Spec.Caches[0].Proxy = nil })
+		})
+		e.update(ctx, func(rc *v1alpha1.RegistryCache) {
+			rc.Spec.Caches[0].Proxy = &v1alpha1.Proxy{HTTPProxy: "http://127.0.0.1:9"}
+		})
+		node, _ := e.workers(ctx)
+		report := doctor.Report{}
+		Eventually(ctx, func(g Gomega) { // the cache is another Pod then
+			var err error
+			report, err = e.examine(ctx, "--pull", push(ctx, e.one, "doctor/no-way-"+strings.ToLower(rand.Text()[:6])).Ref(), "--node", node.Name)
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(brokenLink(report).Link).To(Equal("counters"))
+		}).WithTimeout(noticed).WithPolling(3 * time.Second).Should(Succeed())
+		expectBroken(report, "counters", "was asked while node "+node.Name+" pulled, and could not answer", "proxy")
+	}, NodeTimeout(breakageTimeout))
+
 	It("names the webhook when its configuration is gone", func(ctx context.Context) {
 		configuration := &admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: webhookName}}
 		Expect(env.Client.Get(ctx, client.ObjectKeyFromObject(configuration), configuration)).To(Succeed())
@@ -265,16 +283,16 @@ func (e *examined) pullsThroughCache(ctx context.Context, node stack.Node, repos
 }
 
 // doctor is what the plugin finds; its exit code tells the same.
-func (e *examined) doctor(ctx context.Context, args ...string) doctor.Report {
+func (w *world) doctor(ctx context.Context, args ...string) doctor.Report {
 	GinkgoHelper()
-	report, err := e.examine(ctx, args...)
+	report, err := w.examine(ctx, args...)
 	Expect(err).NotTo(HaveOccurred())
 	return report
 }
 
-func (e *examined) examine(ctx context.Context, args ...string) (doctor.Report, error) {
+func (w *world) examine(ctx context.Context, args ...string) (doctor.Report, error) {
 	report := doctor.Report{}
-	out, code, err := e.cluster.Plugin(ctx, append([]string{"doctor", e.cluster.Name, "-o", "json"}, args...)...)
+	out, code, err := w.cluster.Plugin(ctx, append([]string{"doctor", w.cluster.Name, "-o", "json"}, args...)...)
 	if err == nil {
 		err = json.Unmarshal(out, &report)
 	}
@@ -292,7 +310,7 @@ func (e *examined) eventuallyHealthy(ctx context.Context) {
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(report.Healthy).To(BeTrue(), "%+v", report.Links)
 		for _, l := range report.Links { // a link that cannot be looked at is no sign of health
-			g.Expect(l.State == doctor.OK || l.Link == "pull" || l.Link == "counters").To(BeTrue(), "%+v", l)
+			g.Expect(l.State == doctor.OK || slices.Contains([]string{"pull", "counters", "use"}, l.Link)).To(BeTrue(), "%+v", l)
 		}
 	}).WithTimeout(recovered).WithPolling(5 * time.Second).Should(Succeed())
 	AddReportEntry("healthy", fmt.Sprintf("after %.0fs", time.Since(began).Seconds()))

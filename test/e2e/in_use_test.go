@@ -53,6 +53,7 @@ func inUseSpecs(w *world) {
 		told := w.inUse(ctx)
 		Expect([]string{string(told.Status), told.Reason}).To(Equal([]string{"False", v1alpha1.CacheBypassedReason}))
 		Expect(told.Message).To(And(HavePrefix("cache of "+w.two.Host()+": "), ContainSubstring(image.Ref()+" on "+node.Name), ContainSubstring("it was not asked")))
+		expectBroken(w.doctor(ctx), "use", "it was not asked", "NO_PROXY")
 
 		By("the proxy is gone")
 		proxied(ctx, node, false)
