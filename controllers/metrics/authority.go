@@ -1,20 +1,22 @@
 package metrics
 
 import (
-	"crypto/x509"
-	"encoding/pem"
 	"time"
+
+	"github.com/capi-registry-cache/capi-registry-cache/controllers/registrycache/authority"
 )
 
-// authorityEnd is when the newest authority of a bundle ends, which is its first: that one signs.
+// authorityEnd is when the first authority of a bundle ends. While one is replaced caches may still have certificates of the one before.
 func authorityEnd(bundle []byte) (time.Time, bool) {
-	block, _ := pem.Decode(bundle)
-	if block == nil {
+	authorities, err := authority.ParseBundle(bundle)
+	if err != nil || len(authorities) == 0 {
 		return time.Time{}, false
 	}
-	certificate, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		return time.Time{}, false
+	ends := authorities[0].NotAfter
+	for _, a := range authorities[1:] {
+		if a.NotAfter.Before(ends) {
+			ends = a.NotAfter
+		}
 	}
-	return certificate.NotAfter, true
+	return ends, true
 }

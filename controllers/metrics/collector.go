@@ -24,7 +24,7 @@ var (
 	nodesConfigured = describe("nodes_configured", "Nodes of a Cluster that have taken over the desired state. Missing where capi_registry_cache_nodes is.")
 	used            = describe("in_use", "1 while nodes pull through a cache, 0 while they pull around it or are not configured. Missing while that is not known.", "upstream")
 	leafExpiry      = describe("certificate_expiry_timestamp_seconds", "When the certificate of a cache ends. Missing until the manager has looked at it since it started.", "upstream")
-	authorityExpiry = describe("authority_expiry_timestamp_seconds", "When the certificate authority of a Cluster ends that signs for its caches.")
+	authorityExpiry = describe("authority_expiry_timestamp_seconds", "When the first of the certificate authorities ends that nodes of a Cluster trust for its caches; there are two while one is replaced.")
 )
 
 func describe(name, help string, labels ...string) *prometheus.Desc {

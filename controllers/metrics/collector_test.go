@@ -66,6 +66,8 @@ func TestCollectorTellsWhatTheStatusHas(t *testing.T) {
 	g := NewWithT(t)
 	ca, err := authority.New(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
 	g.Expect(err).NotTo(HaveOccurred())
+	successor, err := authority.New(time.Date(2035, 1, 1, 0, 0, 0, 0, time.UTC))
+	g.Expect(err).NotTo(HaveOccurred())
 	known := cache("known", func(rc *v1alpha1.RegistryCache) {
 		rc.Status.Conditions = []metav1.Condition{
 			{Type: v1alpha1.ReadyCondition, Status: metav1.ConditionFalse, Reason: "NotReady"},
@@ -79,7 +81,7 @@ func TestCollectorTellsWhatTheStatusHas(t *testing.T) {
 			{Upstream: "no-longer-wanted.example", ReadyReplicas: new(int32(1)), InUse: v1alpha1.CacheInUse},
 		}
 		rc.Status.Nodes = &v1alpha1.NodesStatus{Total: new(int32(5)), Configured: new(int32(3))}
-		rc.Status.CABundle = authority.Bundle{ca.Certificate}.PEM()
+		rc.Status.CABundle = authority.Bundle{ca.Certificate}.With(successor.Certificate).PEM()
 	})
 	fresh := cache("fresh", func(rc *v1alpha1.RegistryCache) { rc.Status.CABundle = []byte("no PEM") })
 	ends := time.Date(2027, 3, 4, 5, 6, 7, 0, time.UTC)

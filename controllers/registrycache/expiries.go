@@ -22,7 +22,7 @@ func (r *Reconciler) Expiry(key client.ObjectKey) map[string]time.Time {
 	return maps.Clone(r.expiries.known[key])
 }
 
-// put takes what a reconcile found. One that did not get so far leaves what was known.
+// put takes what a reconcile found. One that did not get so far, be it with one cache, leaves what was known.
 func (e *expiries) put(s *scope) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -35,10 +35,14 @@ func (e *expiries) put(s *scope) {
 	case e.known == nil:
 		e.known = map[client.ObjectKey]map[string]time.Time{}
 	}
-	found := map[string]time.Time{}
-	for upstream, fact := range s.facts {
-		if fact.certificate != nil {
-			found[upstream] = fact.certificate.NotAfter
+	known, found := e.known[s.clusterKey()], map[string]time.Time{}
+	for _, cache := range s.cache.Spec.Caches {
+		fact, before := s.facts[cache.Upstream], known[cache.Upstream]
+		switch {
+		case fact != nil && fact.certificate != nil:
+			found[cache.Upstream] = fact.certificate.NotAfter
+		case (fact == nil || !fact.uncertified) && !before.IsZero():
+			found[cache.Upstream] = before
 		}
 	}
 	e.known[s.clusterKey()] = found

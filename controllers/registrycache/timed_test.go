@@ -64,6 +64,7 @@ func TestExpiryIsThatOfTheLastLook(t *testing.T) {
 	g := NewWithT(t)
 	r := &Reconciler{}
 	rc := &addonsv1.RegistryCache{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "c"}}
+	rc.Spec.Caches = []addonsv1.Cache{{Upstream: "docker.io"}, {Upstream: "quay.io"}}
 	ends := time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)
 	looked := &scope{cache: rc, facts: map[string]*cacheFact{"docker.io": {certificate: &x509.Certificate{NotAfter: ends}}, "quay.io": {}}}
 	r.expiries.put(&scope{cache: rc})
@@ -71,6 +72,11 @@ func TestExpiryIsThatOfTheLastLook(t *testing.T) {
 	r.expiries.put(looked)
 	r.expiries.put(&scope{cache: rc}) // the workload cluster was not connected
 	g.Expect(r.Expiry(looked.clusterKey())).To(Equal(map[string]time.Time{"docker.io": ends}))
+	r.expiries.put(&scope{cache: rc, facts: map[string]*cacheFact{"docker.io": {}}}) // an object before the certificate was refused
+	g.Expect(r.Expiry(looked.clusterKey())).To(Equal(map[string]time.Time{"docker.io": ends}))
+	r.expiries.put(&scope{cache: rc, facts: map[string]*cacheFact{"docker.io": {uncertified: true}}})
+	g.Expect(r.Expiry(looked.clusterKey())).To(BeEmpty())
+	r.expiries.put(looked)
 	now := metav1.Now()
 	rc.DeletionTimestamp = &now
 	r.expiries.put(&scope{cache: rc})
