@@ -170,6 +170,8 @@ func TestWrongUsageSaysWhatIsAccepted(t *testing.T) {
 	for want, args := range map[string][]string{
 		`--output: "xml" is not known; accepted are wide, json, yaml, or nothing`:     {"status", "-o", "xml"},
 		`--all-namespaces with the name "c": accepted is one of both`:                 {"status", "c", "-A"},
+		`--workload-kubeconfig "f" without the name of a Cluster`:                     {"status", "-A", "-o", "wide", "--workload-kubeconfig", "f"},
+		"accepted is one with it, as in status my-cluster --workload-kubeconfig FILE": {"status", "--workload-kubeconfig", "f"},
 		`--since: "yesterday" is not a time; accepted are values such as 30s, 24h or`: {"savings", "c", "--since", "yesterday"},
 		"accepted is --since with --prometheus URL":                                   {"savings", "c", "--since", "24h"},
 		"--prometheus: accepted is with --since":                                      {"savings", "c", "--prometheus", "http://x"},
@@ -285,6 +287,9 @@ func fleet(t *testing.T) (kubeconfig string, kubeconfigs *atomic.Int32) {
 			{"name":"registrycaches","singularName":"registrycache","namespaced":true,"kind":"RegistryCache","verbs":["list"]}]}`,
 		"/apis/addons.cluster.x-k8s.io/v1alpha1/registrycaches": `{"apiVersion":"addons.cluster.x-k8s.io/v1alpha1","kind":"RegistryCacheList","metadata":{},"items":[` + item("a") + "," + item("b") + `]}`,
 	}
+	for _, name := range []string{"a", "b"} {
+		answers["/apis/addons.cluster.x-k8s.io/v1alpha1/namespaces/ns/registrycaches/"+name] = item(name)
+	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "-kubeconfig") {
 			kubeconfigs.Add(1)
@@ -298,9 +303,31 @@ func fleet(t *testing.T) (kubeconfig string, kubeconfigs *atomic.Int32) {
 		_, _ = io.WriteString(w, answer)
 	}))
 	t.Cleanup(server.Close)
+	return kubeconfigOf(t, server.URL), kubeconfigs
+}
+
+// kubeconfigOf is a file by which an API server is reached.
+func kubeconfigOf(t *testing.T, url string) string {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "kubeconfig")
-	NewWithT(t).Expect(os.WriteFile(file, []byte("apiVersion: v1\nkind: Config\ncurrent-context: x\ncontexts: [{name: x, context: {cluster: x}}]\nclusters: [{name: x, cluster: {server: '"+server.URL+"'}}]\n"), 0o600)).To(Succeed())
-	return file, kubeconfigs
+	NewWithT(t).Expect(os.WriteFile(file, []byte("apiVersion: v1\nkind: Config\ncurrent-context: x\ncontexts: [{name: x, context: {cluster: x}}]\nclusters: [{name: x, cluster: {server: '"+url+"'}}]\n"), 0o600)).To(Succeed())
+	return file
+}
+
+// troubled is a workload cluster whose API server has an answer to nothing, and how often Pods were asked by way of it, and all else.
+func troubled(t *testing.T) (kubeconfig string, pods, others *atomic.Int32) {
+	t.Helper()
+	pods, others = &atomic.Int32{}, &atomic.Int32{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.URL.Path, "/pods/") {
+			pods.Add(1)
+		} else {
+			others.Add(1)
+		}
+		http.Error(w, "no", http.StatusServiceUnavailable)
+	}))
+	t.Cleanup(server.Close)
+	return kubeconfigOf(t, server.URL), pods, others
 }
 
 func item(name string) string {
@@ -319,4 +346,22 @@ func TestStatusAsksWorkloadClustersOnlyIfItIsTold(t *testing.T) {
 			g.Expect(kubeconfigs.Load()).To(Equal(asked), messages)
 		})
 	}
+}
+
+func TestAnotherKubeconfigIsThatOfOneCluster(t *testing.T) {
+	g := NewWithT(t)
+	management, kubeconfigs := fleet(t)
+	workload, _, asked := troubled(t)
+	code, out, messages := run("", "status", "-A", "--savings", "--kubeconfig", management, "--workload-kubeconfig", workload)
+	g.Expect(code).To(Equal(exitFailed))
+	g.Expect(out).To(BeEmpty())
+	g.Expect(messages).To(ContainSubstring("--workload-kubeconfig"))
+	g.Expect(asked.Load()).To(BeZero())
+
+	code, out, messages = run("", "status", "a", "-n", "ns", "--savings", "--kubeconfig", management, "--workload-kubeconfig", workload)
+	g.Expect(code).To(Equal(exitOK), messages)
+	g.Expect(out).To(ContainSubstring("docker.io"))
+	g.Expect(messages).To(ContainSubstring("Warning: ns/a: "))
+	g.Expect(asked.Load()).To(BeNumerically(">", 0))
+	g.Expect(kubeconfigs.Load()).To(BeZero())
 }

@@ -48,6 +48,9 @@ func (p *plugin) showStatus(ctx context.Context, name string, all, savings bool,
 	if name != "" && all {
 		return fmt.Errorf("--all-namespaces with the name %q: accepted is one of both", name)
 	}
+	if name == "" && p.workloadKubeconfig != "" { // each Cluster would be shown with what the caches of one save
+		return fmt.Errorf("--workload-kubeconfig %q without the name of a Cluster: accepted is one with it, as in status my-cluster --workload-kubeconfig FILE", p.workloadKubeconfig)
+	}
 	management, namespace, err := p.management()
 	if err != nil {
 		return err
