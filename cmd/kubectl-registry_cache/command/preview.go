@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -106,6 +107,9 @@ func (p *plugin) readData(name string) ([]byte, error) {
 	var data []byte
 	var err error
 	if name == "-" {
+		if isTerminal(p.In) {
+			return nil, errors.New("standard input is a terminal; accepted is --data FILE, or the bootstrap data on standard input")
+		}
 		data, err = io.ReadAll(p.In)
 	} else {
 		data, err = os.ReadFile(name) //nolint:gosec // the user names it

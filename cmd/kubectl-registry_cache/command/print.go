@@ -41,8 +41,13 @@ func checkOutput(value string, accepted ...string) error {
 
 // terminal tells whether somebody looks at what is written, who may be shown colours and progress.
 func terminal(out io.Writer) bool {
-	file, ok := out.(*os.File)
-	return ok && term.IsTerminal(int(file.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" //nolint:gosec // it is a small number
+	return isTerminal(out) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+}
+
+// isTerminal tells whether one of the standard streams is a terminal.
+func isTerminal(stream any) bool {
+	file, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd())) //nolint:gosec // it is a small number
 }
 
 func coloured(out io.Writer, colour, text string) string {

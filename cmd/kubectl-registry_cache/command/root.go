@@ -55,6 +55,7 @@ func Run(args []string, streams genericiooptions.IOStreams) int {
 	ctrl.SetLogger(logr.Discard())
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
+	defer context.AfterFunc(ctx, hearNoMore)()
 	root := New(streams, called(args[0]))
 	root.SetArgs(args[1:])
 	err := root.ExecuteContext(ctx)
@@ -68,6 +69,10 @@ func Run(args []string, streams genericiooptions.IOStreams) int {
 	}
 	return exitFailed
 }
+
+// hearNoMore gives a second interrupt its usual meaning, as not all that is waited for can be broken off by the first. A terminal that is closed hangs
+// up more than once, so hangups stay without one: the Pod of doctor is still to be removed.
+func hearNoMore() { signal.Reset(os.Interrupt, syscall.SIGTERM) }
 
 // called is how a user calls a program of this name: clusterctl runs plugins as kubectl does.
 func called(program string) string {
