@@ -85,11 +85,32 @@ func TestSavingsAreATable(t *testing.T) {
 	docker := counters.Counts{ServedBytes: 53 << 30, FetchedBytes: 5 << 30, Requests: 4210, Hits: 3800, Coalesced: 150, UpstreamRequests: new(int64(700))}
 	quay := counters.Counts{ServedBytes: 100 << 20, FetchedBytes: 100 << 20, Requests: 12}
 	savings := counters.Savings{Total: docker.Add(quay), Caches: []counters.Cache{
-		{Upstream: "docker.io", Since: &since, Counts: docker}, {Upstream: "quay.io", Counts: quay},
+		{Upstream: "docker.io", Since: &since, Pods: 2, Answered: 1, Counts: docker}, {Upstream: "quay.io", Pods: 1, Answered: 1, Counts: quay},
 	}}
 	p, out := newPlugin()
 	NewWithT(t).Expect(p.printSavings(savings, now)).To(Succeed())
 	golden(t, "savings", out.String())
+}
+
+func TestSavingsOfACacheThatDidNotAnswerAreUnknown(t *testing.T) {
+	g := NewWithT(t)
+	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	since := &metav1.Time{Time: now.Add(-time.Hour)}
+	savings := counters.Savings{Caches: []counters.Cache{
+		{Upstream: "silent", Since: since, Pods: 2}, {Upstream: "idle", Since: since, Pods: 1, Answered: 1}, {Upstream: "of-prometheus", Since: since},
+	}}
+	p, out := newPlugin()
+	g.Expect(p.printSavings(savings, now)).To(Succeed())
+	var lines []string
+	for line := range strings.Lines(out.String()) {
+		lines = append(lines, strings.Join(strings.Fields(line), " "))
+	}
+	g.Expect(lines[1:4]).To(Equal([]string{"silent - - - - - - - -", "idle 0 B 0 B 0 B - 0 - - 60m", "of-prometheus 0 B 0 B 0 B - 0 - - 60m"}))
+
+	rc := &v1alpha1.RegistryCache{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "c"}}
+	out.Reset()
+	g.Expect(printObject(p.Out, outputJSON, viewOf(rc, savings))).To(Succeed())
+	g.Expect(out.String()).To(MatchRegexp(`"upstream": "silent",\s+"since": "[^"]+",\s+"pods": 2,\s+"answered": 0,`))
 }
 
 // TestDoctorHasALineForEachLink prints what the tests of package doctor found.
@@ -364,4 +385,17 @@ func TestAnotherKubeconfigIsThatOfOneCluster(t *testing.T) {
 	g.Expect(messages).To(ContainSubstring("Warning: ns/a: "))
 	g.Expect(asked.Load()).To(BeNumerically(">", 0))
 	g.Expect(kubeconfigs.Load()).To(BeZero())
+}
+
+// TestSavingsAskNoPodOfAClusterThatDoesNotAnswer is about time: each Pod would be waited for.
+func TestSavingsAskNoPodOfAClusterThatDoesNotAnswer(t *testing.T) {
+	g := NewWithT(t)
+	management, _ := fleet(t)
+	workload, pods, others := troubled(t)
+	code, out, messages := run("", "savings", "a", "-n", "ns", "--kubeconfig", management, "--workload-kubeconfig", workload)
+	g.Expect(code).To(Equal(exitFailed))
+	g.Expect(out).To(BeEmpty())
+	g.Expect(messages).To(HavePrefix("Error: asking the workload cluster of Cluster ns/a: "))
+	g.Expect(others.Load()).To(BeNumerically(">", 0))
+	g.Expect(pods.Load()).To(BeZero())
 }

@@ -138,6 +138,9 @@ func (p *plugin) find(ctx context.Context, management client.Client, rc *v1alpha
 
 // readCounters goes on without Pods that do not answer, if any does.
 func (p *plugin) readCounters(ctx context.Context, workload *reach.Workload, rc *v1alpha1.RegistryCache) (counters.Savings, error) {
+	if err := workload.Answers(ctx); err != nil { // else each Pod would be waited for
+		return counters.Savings{}, fmt.Errorf("asking the workload cluster of Cluster %s: %w", client.ObjectKeyFromObject(rc), err)
+	}
 	savings, err := counters.Read(ctx, workload.Pods, rc)
 	for _, cache := range savings.Caches {
 		if cache.Answered > 0 {
@@ -190,6 +193,10 @@ func (p *plugin) printSavings(savings counters.Savings, now time.Time) error {
 	columns := []column{{name: "Upstream"}, {name: "Served"}, {name: "Fetched"}, {name: "Saved"}, {name: "Saved %"}, {name: "Requests"}, {name: "To upstream"}, {name: "Hit ratio"}, {name: "Since"}}
 	var rows [][]string
 	for _, cache := range savings.Caches {
+		if cache.Silent() {
+			rows = append(rows, []string{cache.Upstream, "-", "-", "-", "-", "-", "-", "-", "-"})
+			continue
+		}
 		since := "-"
 		if cache.Since != nil {
 			since = duration.HumanDuration(now.Sub(cache.Since.Time))

@@ -75,6 +75,8 @@ func (c Counts) combine(other Counts, sign int64) Counts {
 	switch {
 	case c == (Counts{}):
 		sum.UpstreamRequests = other.UpstreamRequests
+	case other == (Counts{}):
+		sum.UpstreamRequests = c.UpstreamRequests
 	case c.UpstreamRequests != nil && other.UpstreamRequests != nil:
 		total := *c.UpstreamRequests + sign**other.UpstreamRequests
 		sum.UpstreamRequests = &total

@@ -81,7 +81,23 @@ func TestAStockRegistryDoesNotTellWhatItAsksItsUpstream(t *testing.T) {
 	g.Expect(counts.HitRatio()).To(BeNil())
 	known := Counts{Requests: 1, UpstreamRequests: new(int64(1))}
 	g.Expect(known.Add(counts).UpstreamRequests).To(BeNil(), "a sum that leaves something out would be wrong")
-	g.Expect(Counts{}.Add(known)).To(Equal(known))
+}
+
+func TestASumDoesNotDependOnItsOrder(t *testing.T) {
+	known, stock := Counts{Requests: 2, UpstreamRequests: new(int64(1))}, Counts{Requests: 3}
+	for name, tc := range map[string]struct{ a, b, sum Counts }{
+		"one that counted nothing":    {known, Counts{}, known},
+		"one that knows less":         {known, stock, Counts{Requests: 5}},
+		"two that know all":           {known, known, Counts{Requests: 4, UpstreamRequests: new(int64(2))}},
+		"two that counted nothing":    {Counts{}, Counts{}, Counts{}},
+		"one that knows of no demand": {known, Counts{UpstreamRequests: new(int64(0))}, known},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			g.Expect(tc.a.Add(tc.b)).To(Equal(tc.sum))
+			g.Expect(tc.b.Add(tc.a)).To(Equal(tc.sum))
+		})
+	}
 }
 
 func stock(pushed, pulled int) string {

@@ -31,7 +31,7 @@ type Cache struct {
 	Since *metav1.Time `json:"since,omitempty"`
 	// Pods should have answered, and Answered did. Both are 0 if Prometheus was asked.
 	Pods     int `json:"pods,omitempty"`
-	Answered int `json:"answered,omitempty"`
+	Answered int `json:"answered"`
 	Counts   `json:",inline"`
 
 	// pods are the counters of each Pod with the start of its process.
@@ -42,6 +42,9 @@ type looked struct {
 	counts  Counts
 	started time.Time
 }
+
+// Silent is a cache of which no Pod answered: its counts are not known, though they are 0.
+func (c Cache) Silent() bool { return c.Pods > 0 && c.Answered == 0 }
 
 // Read asks every Pod of every cache. The error is about Pods that did not answer; what others said is there all the same.
 func Read(ctx context.Context, pods reach.Pods, rc *v1alpha1.RegistryCache) (Savings, error) {
