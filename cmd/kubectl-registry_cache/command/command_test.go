@@ -201,6 +201,7 @@ func TestWrongUsageSaysWhatIsAccepted(t *testing.T) {
 		`--output: "wide" is not known; accepted are json, yaml, or nothing`:          {"doctor", "c", "-o", "wide"},
 		"reading the kubeconfig":                                                      {"status", "--kubeconfig", "/nowhere"},
 		`unknown command "staus"`:                                                     {"staus"},
+		"Did you mean this?\n\tstatus\n":                                              {"staus"},
 	} {
 		t.Run(want, func(t *testing.T) {
 			g := NewWithT(t)
@@ -335,17 +336,30 @@ func kubeconfigOf(t *testing.T, url string) string {
 	return file
 }
 
-// troubled is a workload cluster whose API server has an answer to nothing, and how often Pods were asked by way of it, and all else.
+// troubled is a workload cluster whose API server tells what it has, and refuses all else in words that would steer a terminal. It counts how often
+// Pods were asked by way of it, and all else.
 func troubled(t *testing.T) (kubeconfig string, pods, others *atomic.Int32) {
 	t.Helper()
 	pods, others = &atomic.Int32{}, &atomic.Int32{}
+	answers := map[string]string{
+		"/api":  `{"kind":"APIVersions","versions":["v1"]}`,
+		"/apis": `{"kind":"APIGroupList","apiVersion":"v1","groups":[]}`,
+		"/api/v1": `{"kind":"APIResourceList","apiVersion":"v1","groupVersion":"v1","resources":[
+			{"name":"namespaces","singularName":"namespace","namespaced":false,"kind":"Namespace","verbs":["get"]}]}`,
+	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.Contains(r.URL.Path, "/pods/") {
 			pods.Add(1)
 		} else {
 			others.Add(1)
 		}
-		http.Error(w, "no", http.StatusServiceUnavailable)
+		w.Header().Set("Content-Type", "application/json")
+		if answer, known := answers[r.URL.Path]; known {
+			_, _ = io.WriteString(w, answer)
+			return
+		}
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = io.WriteString(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","message":"a\u001b[2Jb\rc\nd\u009be","code":503}`)
 	}))
 	t.Cleanup(server.Close)
 	return kubeconfigOf(t, server.URL), pods, others
@@ -387,6 +401,14 @@ func TestAnotherKubeconfigIsThatOfOneCluster(t *testing.T) {
 	g.Expect(kubeconfigs.Load()).To(BeZero())
 }
 
+func TestNoTerminalIsSteeredByATable(t *testing.T) {
+	g := NewWithT(t)
+	p, out := newPlugin()
+	rows := []overview.Row{{Name: "c", Ready: "False", Message: "node a\x1b[2J\u009b1mb says no"}}
+	g.Expect(p.printStatus(rows, false, false, time.Now())).To(Succeed())
+	g.Expect(out.String()).To(HaveSuffix("node a[2J1mb says no\n"))
+}
+
 // TestSavingsAskNoPodOfAClusterThatDoesNotAnswer is about time: each Pod would be waited for.
 func TestSavingsAskNoPodOfAClusterThatDoesNotAnswer(t *testing.T) {
 	g := NewWithT(t)
@@ -398,4 +420,15 @@ func TestSavingsAskNoPodOfAClusterThatDoesNotAnswer(t *testing.T) {
 	g.Expect(messages).To(HavePrefix("Error: asking the workload cluster of Cluster ns/a: "))
 	g.Expect(others.Load()).To(BeNumerically(">", 0))
 	g.Expect(pods.Load()).To(BeZero())
+}
+
+func TestNoTerminalIsSteeredByErrorsAndWarnings(t *testing.T) {
+	management, _ := fleet(t)
+	workload, _, _ := troubled(t)
+	for start, args := range map[string][]string{"Error: ": {"savings", "a"}, "Warning: ": {"status", "a", "--savings"}} {
+		t.Run(start, func(t *testing.T) {
+			_, _, messages := run("", append(args, "-n", "ns", "--kubeconfig", management, "--workload-kubeconfig", workload)...)
+			NewWithT(t).Expect(messages).To(And(HavePrefix(start), HaveSuffix("a[2Jbc\nde\n"), Not(ContainSubstring("\x1b"))))
+		})
+	}
 }

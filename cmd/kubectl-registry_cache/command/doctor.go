@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"unicode"
 
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -95,13 +94,6 @@ func (p *plugin) findingLines(f doctor.Finding) string {
 	return text
 }
 
-// indented leaves out what would steer a terminal: workload clusters have a say in what is told.
 func indented(text string, by int) string {
-	text = strings.Map(func(r rune) rune {
-		if r != '\n' && unicode.IsControl(r) {
-			return -1
-		}
-		return r
-	}, text)
-	return strings.ReplaceAll(text, "\n", "\n"+strings.Repeat(" ", by))
+	return strings.ReplaceAll(harmless(text), "\n", "\n"+strings.Repeat(" ", by))
 }

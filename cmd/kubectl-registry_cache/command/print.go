@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"unicode"
 
 	"golang.org/x/term"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -50,6 +51,16 @@ func isTerminal(stream any) bool {
 	return ok && term.IsTerminal(int(file.Fd())) //nolint:gosec // it is a small number
 }
 
+// harmless leaves out what would steer a terminal: workload clusters have a say in what is told. Lines and tabs stay.
+func harmless(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\n' && r != '\t' && unicode.IsControl(r) {
+			return -1
+		}
+		return r
+	}, text)
+}
+
 func coloured(out io.Writer, colour, text string) string {
 	if colour == "" || !terminal(out) {
 		return text
@@ -88,7 +99,7 @@ func printTable(out io.Writer, wide bool, columns []column, rows [][]string, col
 	for _, row := range rows {
 		cells := make([]any, 0, len(row))
 		for _, cell := range row {
-			cells = append(cells, cell)
+			cells = append(cells, harmless(cell))
 		}
 		table.Rows = append(table.Rows, metav1.TableRow{Cells: cells})
 	}

@@ -65,7 +65,7 @@ func Run(args []string, streams genericiooptions.IOStreams) int {
 	case errors.Is(err, errPassedThrough):
 		return exitPassedThrough
 	case !errors.Is(err, errBroken):
-		_, _ = fmt.Fprintln(streams.ErrOut, "Error:", err)
+		_, _ = fmt.Fprintln(streams.ErrOut, "Error:", harmless(err.Error()))
 	}
 	return exitFailed
 }
@@ -147,7 +147,7 @@ func examples(called string, lines ...string) string {
 }
 
 func (p *plugin) warn(format string, args ...any) {
-	_, _ = fmt.Fprintf(p.ErrOut, format+"\n", args...)
+	_, _ = fmt.Fprintln(p.ErrOut, harmless(fmt.Sprintf(format, args...)))
 }
 
 func write(out io.Writer, text string) error {

@@ -84,14 +84,16 @@ func where(namespace string) string {
 
 // count asks the caches, and tells of progress who looks.
 func (p *plugin) count(ctx context.Context, management client.Client, rows []overview.Row) {
-	progress := func(int) {}
+	progress, end := func(int) {}, func() {}
 	if terminal(p.ErrOut) {
 		progress = func(done int) {
 			_, _ = fmt.Fprintf(p.ErrOut, "\rasking the caches of Clusters: %d of %d", done, len(rows))
 		}
-		defer func() { _, _ = fmt.Fprint(p.ErrOut, "\r\x1b[K") }()
+		end = func() { _, _ = fmt.Fprint(p.ErrOut, "\r\x1b[K") }
 	}
-	for _, err := range overview.Count(ctx, rows, p.connector(management), progress) {
+	errs := overview.Count(ctx, rows, p.connector(management), progress)
+	end()
+	for _, err := range errs {
 		p.warn("Warning: %v", err)
 	}
 }

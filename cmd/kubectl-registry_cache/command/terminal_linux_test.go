@@ -2,6 +2,7 @@ package command
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -88,4 +89,18 @@ func TestASecondInterruptEndsAProgramThatWaits(t *testing.T) {
 		return ended
 	}, 10*time.Second, 100*time.Millisecond).Should(Receive(&state))
 	g.Expect(state.String()).To(Equal("signal: interrupt"))
+}
+
+func TestAWarningIsNotWrittenBehindProgress(t *testing.T) {
+	g := NewWithT(t)
+	management, _ := fleet(t)
+	workload, _, _ := troubled(t)
+	program, user := newTerminal(t)
+	streams, _, _, _ := genericiooptions.NewTestIOStreams()
+	streams.ErrOut = program
+	code := Run([]string{"kubectl-registry_cache", "status", "a", "-n", "ns", "--savings", "--kubeconfig", management, "--workload-kubeconfig", workload}, streams)
+	g.Expect(code).To(Equal(exitOK))
+	g.Expect(program.Close()).To(Succeed())
+	shown, _ := io.ReadAll(user) // which ends with an error, as a terminal does that is closed
+	g.Expect(string(shown)).To(MatchRegexp(`^\rasking the caches of Clusters: 1 of 1\r\x1b\[KWarning: ns/a: [^\x1b]*\r\n$`))
 }
