@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/pflag"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
 	"github.com/capi-registry-cache/capi-registry-cache/cmd/kubectl-registry_cache/counters"
@@ -111,6 +112,15 @@ func TestSavingsOfACacheThatDidNotAnswerAreUnknown(t *testing.T) {
 	out.Reset()
 	g.Expect(printObject(p.Out, outputJSON, viewOf(rc, savings))).To(Succeed())
 	g.Expect(out.String()).To(MatchRegexp(`"upstream": "silent",\s+"since": "[^"]+",\s+"pods": 2,\s+"answered": 0,`))
+}
+
+// TestRemediesCallKubectlForTheSameCluster as the flags chose it.
+func TestRemediesCallKubectlForTheSameCluster(t *testing.T) {
+	g := NewWithT(t)
+	p := &plugin{rules: &clientcmd.ClientConfigLoadingRules{}, overrides: &clientcmd.ConfigOverrides{}}
+	g.Expect(p.kubectl()).To(Equal("kubectl"))
+	p.rules.ExplicitPath, p.overrides.CurrentContext = "/tmp/mgmt", "prod"
+	g.Expect(p.kubectl()).To(Equal("kubectl --kubeconfig /tmp/mgmt --context prod"))
 }
 
 // TestDoctorHasALineForEachLink prints what the tests of package doctor found.

@@ -589,6 +589,10 @@ func forbidden(t *testing.T, p *patient) {
 		And(HaveField("Link", "workload cluster"), HaveField("State", doctor.NotChecked), HaveField("Message", ContainSubstring(`secrets "my-cluster-kubeconfig" is forbidden`))),
 		And(HaveField("Link", "endpoints"), HaveField("State", doctor.NotChecked)),
 	))
+	o.Pull = "alpine"
+	r, err = doctor.Run(t.Context(), o, func(doctor.Finding) {})
+	g.Expect(err).To(MatchError(ContainSubstring("the pull that was asked for was not made")))
+	g.Expect(r.Healthy).To(BeFalse())
 }
 
 func TestDoctorHasNothingToGoOnWithoutARegistryCache(t *testing.T) {

@@ -28,7 +28,10 @@ func pulled(ctx context.Context, s *subject) (finding, error) {
 		return unchecked("no pull was asked for (--pull IMAGE)"), nil
 	}
 	if f, not := s.notReached(); not {
-		return f, nil // which is an error already, or a right that is missing
+		if s.unknown == nil { // a right is missing
+			s.unknown = errors.New("the pull that was asked for was not made, as the workload cluster was not reached")
+		}
+		return f, nil
 	}
 	p, err := s.preparePull(ctx)
 	if err != nil {
