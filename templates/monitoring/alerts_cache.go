@@ -26,10 +26,7 @@ func answerAlerts() []alert {
 		{
 			name: "RegistryCacheDown", severity: Critical, lasts: 15 * time.Minute,
 			// The nodes know best, as they ask for the cache every few seconds. A Pod that does not exist is no target at all.
-			expr: oneOf(
-				"min by ("+perCache+") ("+waiting+") == 1",
-				fmt.Sprintf("%s == 0\nunless on (%s)\n%s == 1", sum(perCache, caches), perCache, largest(perCache, active)),
-			),
+			expr: oneOf(awaitedInVain(perCache), unless(sum(perCache, caches)+" == 0", perCache, used)),
 			summary: "A registry cache does not answer.",
 			description: "The cache of {{ $labels.upstream }} in namespace {{ $labels.namespace }} has not answered for 15 minutes. " +
 				"Nodes pull from the upstream.",

@@ -10,16 +10,24 @@ const (
 	active  = `registry_cache_node_upstream_state{state="active"}`
 	waiting = `registry_cache_node_upstream_state{state="waiting"}`
 	around  = `registry_cache_node_upstream_state{state=~"waiting|conflict|unsupported"}`
+
+	// used is true of caches that a node uses.
+	used = "max by (" + perCache + ") (" + active + ") == 1"
 )
+
+// awaitedInVain is true of caches that nodes wait for and none uses. Nodes that would use none at all, whatever the cache does, say nothing
+// about it. by is perCache, or more.
+func awaitedInVain(by string) string { return unless(largest(by, waiting)+" == 1", perCache, used) }
 
 // nodeAlerts look at what node-sync tells of its nodes. They count nodes: one alert for each would be thousands.
 func nodeAlerts() []alert {
 	return []alert{
 		{
 			name: "RegistryCacheBypassed", severity: Warning, lasts: 15 * time.Minute,
-			// Each of these nodes has been so for the whole time: new ones wait for a moment. If all wait, it is not them: RegistryCacheDown.
-			expr: fmt.Sprintf("count by (%s, state) (min_over_time(%s[15m]) == 1 and %s offset 15m == 1)\nunless on (%s)\nmin by (%s) (%s) == 1",
-				perCache, around, around, perCache, perCache, waiting),
+			// Each of these nodes has been so for the whole time: new ones wait for a moment. If none uses it, those that wait are not to blame:
+			// RegistryCacheDown.
+			expr: unless(fmt.Sprintf("count by (%s, state) (min_over_time(%s[15m]) == 1 and %s offset 15m == 1)", perCache, around, around),
+				perCache+", state", "("+awaitedInVain(perCache+", state")+")"),
 			summary:     "Nodes pull past a cache.",
 			description: "Nodes that do not use the cache of {{ $labels.upstream }} in namespace {{ $labels.namespace }}, and say {{ $labels.state }}: {{ $value }}.",
 		},

@@ -17,6 +17,9 @@ const (
 // oneOf are conditions of which each alone is enough, a line each.
 func oneOf(conditions ...string) string { return strings.Join(conditions, "\nor\n") }
 
+// unless is expression without the series that have the same labels by as one of others.
+func unless(expression, by, others string) string { return fmt.Sprintf("%s\nunless on (%s)\n%s", expression, by, others) }
+
 // sum is over everything if by is empty.
 func sum(by, expression string) string {
 	if by == "" {
