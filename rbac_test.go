@@ -223,6 +223,7 @@ func (r *rbac) tellsMetrics() {
 	missing, err := metricsdoc.Compare(".", metricsdoc.Manager, served)
 	r.Expect(err).NotTo(HaveOccurred())
 	r.Expect(missing).To(ConsistOf("capi_registry_cache_in_use", "capi_registry_cache_nodes", "capi_registry_cache_nodes_configured"), "no node reports here")
+	r.Expect(string(served)).To(ContainSubstring("\nprocess_start_time_seconds "), "alerts ask when the process began")
 	r.Expect(promtool.CheckMetrics(r.t.Context(), served)).To(Succeed())
 }
 

@@ -26,7 +26,7 @@ func answerAlerts() []alert {
 		{
 			name: "RegistryCacheDown", severity: Critical, lasts: 15 * time.Minute,
 			// The nodes know best, as they ask for the cache every few seconds. A Pod that does not exist is no target at all.
-			expr: oneOf(awaitedInVain(perCache), unless(sum(perCache, caches)+" == 0", perCache, used)),
+			expr:    oneOf(awaitedInVain(perCache), unless(sum(perCache, caches)+" == 0", perCache, used)),
 			summary: "A registry cache does not answer.",
 			description: "The cache of {{ $labels.upstream }} in namespace {{ $labels.namespace }} has not answered for 15 minutes. " +
 				"Nodes pull from the upstream.",
@@ -70,14 +70,14 @@ func upstreamAlerts() []alert {
 		},
 		{
 			name: "RegistryCacheCredentialsRejected", severity: Warning, lasts: 15 * time.Minute,
-			expr:        sum(perCache, happened("registry_cache_upstream_credentials_rejected_total", "15m")) + " > 0",
+			expr:        sum(perCache, happened("registry_cache_upstream_credentials_rejected_total", 15*time.Minute)) + " > 0",
 			summary:     "An upstream registry refuses the credentials of a cache.",
 			description: "The upstream {{ $labels.upstream }} refuses the credentials of the cache in namespace {{ $labels.namespace }}. Only public images go through it.",
 		},
 		{
 			name: "RegistryCacheWrongBytes", severity: Warning,
-			expr: sum(perCache, happened(`registry_cache_upstream_errors_total{kind="digest"}`, "1h")+
-				" or "+happened(`registry_cache_evicted_blobs_total{reason="corrupt"}`, "1h")) + " > 0",
+			expr: sum(perCache, happened(`registry_cache_upstream_errors_total{kind="digest"}`, time.Hour)+
+				" or "+happened(`registry_cache_evicted_blobs_total{reason="corrupt"}`, time.Hour)) + " > 0",
 			summary:     "A cache met bytes that are not what their digest says.",
 			description: "The upstream, or the disk, gave the cache of {{ $labels.upstream }} in namespace {{ $labels.namespace }} wrong bytes. They were not served.",
 		},

@@ -9,7 +9,7 @@ import (
 func managerAlerts() []alert {
 	return append(clusterAlerts(), alert{
 		name: "RegistryCacheInjectionsFailing", severity: Warning,
-		expr:    sum("cluster, format, result", happened(`capi_registry_cache_injections_total{result=~"error|passed_through"}`, "1h")) + " > 0",
+		expr:    sum("cluster, format, result", happened(`capi_registry_cache_injections_total{result=~"error|passed_through"}`, time.Hour)) + " > 0",
 		summary: "Machines boot without their caches.",
 		description: "Bootstrap data of the format {{ $labels.format }} was written without registry caches in the last hour ({{ $labels.result }}). " +
 			"An Event of the RegistryCache says why.",

@@ -3,6 +3,7 @@ package monitoring
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // What expressions are summed by. A cache may have several replicas, and each node goes to any of them: what clients and the upstream
@@ -10,6 +11,7 @@ import (
 const (
 	perCache   = "cluster, namespace, upstream"
 	perPod     = "cluster, namespace, pod, upstream"
+	perProcess = "cluster, namespace, pod, job"
 	perSet     = "cluster, namespace, name"           // a RegistryCache, in the management cluster
 	perSetItem = "cluster, namespace, name, upstream" // one of its caches
 )
@@ -18,7 +20,9 @@ const (
 func oneOf(conditions ...string) string { return strings.Join(conditions, "\nor\n") }
 
 // unless is expression without the series that have the same labels by as one of others.
-func unless(expression, by, others string) string { return fmt.Sprintf("%s\nunless on (%s)\n%s", expression, by, others) }
+func unless(expression, by, others string) string {
+	return fmt.Sprintf("%s\nunless on (%s)\n%s", expression, by, others)
+}
 
 // sum is over everything if by is empty.
 func sum(by, expression string) string {
@@ -38,10 +42,12 @@ func increase(series, window string) string { return fmt.Sprintf("increase(%s[%s
 // registry has none of registry_cache_*.
 func orZero(expression, like string) string { return fmt.Sprintf("(%s or 0 * %s)", expression, like) }
 
-// happened is true for each series that has counted within the window. A counter that begins with 1 does not increase, so one that was not
-// there before counts as well.
-func happened(series, window string) string {
-	return fmt.Sprintf("(%s > 0 or %s > 0 unless %s offset %s)", increase(series, window), series, series, window)
+// happened is true for each series that has counted within the window. A counter does not increase by what it counted before it was first
+// seen, so all that a process has counted which began within the window is taken too. That a series was not there before says nothing: it
+// is so after each scrape that fails, and for a new Prometheus.
+func happened(series string, window time.Duration) string {
+	return fmt.Sprintf("(%s > 0 or %s > 0 and on (%s) time() - process_start_time_seconds < %.0f)",
+		increase(series, prometheusDuration(window)), series, perProcess, window.Seconds())
 }
 
 // hitRatio is the share of requests that cost the upstream no transfer of their own, from 0 to 1. It has no value without requests.

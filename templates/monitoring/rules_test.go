@@ -136,8 +136,10 @@ func TestMetricsAreFoundInExpressions(t *testing.T) {
 		To(Equal([]string{"a_bucket", "b", "c_d"}))
 }
 
-// ofOthers are metrics of Prometheus, kubelet and controller-runtime.
-var ofOthers = []string{"up", "kubelet_volume_stats_available_bytes", "kubelet_volume_stats_capacity_bytes", "controller_runtime_active_workers"}
+// ofOthers are metrics of Prometheus, its client library, kubelet and controller-runtime.
+var ofOthers = []string{
+	"up", "process_start_time_seconds", "kubelet_volume_stats_available_bytes", "kubelet_volume_stats_capacity_bytes", "controller_runtime_active_workers",
+}
 
 var (
 	noMetrics  = regexp.MustCompile(`"[^"]*"|\{[^}]*\}|\[[^\]]*\]|\b(?:by|on|without|ignoring|group_left|group_right) \([^)]*\)|\boffset \w+|\b[0-9][0-9a-z.]*`)

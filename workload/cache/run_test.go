@@ -107,6 +107,7 @@ func TestTheDebugServerAnswersHealthAndMetrics(t *testing.T) {
 		`registry_proxy_misses_total{type="manifest"} 1`,
 		`registry_proxy_pulled_bytes_total{type="blob"}`,
 		`registry_proxy_pushed_bytes_total{type="blob"}`,
+		"\nprocess_start_time_seconds ", // alerts ask when the process began
 	} {
 		g.Expect(metrics).To(ContainSubstring(line))
 	}
