@@ -5,6 +5,21 @@ import (
 	"time"
 )
 
+// What the manager tells of RegistryCaches is what it has seen last. paused are those that it does not look at; notLookedAt are reasons of
+// conditions of those whose Cluster it does not look at.
+const (
+	paused      = `capi_registry_cache_condition{type="Paused",status="True"}`
+	notLookedAt = "Deleting|ClusterDeleting|ClusterNotFound|ClusterNotConnected"
+)
+
+// unpaused is an expression about RegistryCaches without those that are paused.
+func unpaused(expression string) string { return unless(expression, perSet, paused) }
+
+// observed is unpaused without those whose Cluster is not looked at, as a condition of them tells.
+func observed(expression, condition string) string {
+	return unless(unpaused(expression), perSet, fmt.Sprintf("capi_registry_cache_condition{type=%q,reason=~%q}", condition, notLookedAt))
+}
+
 // managerAlerts look at what the manager tells. Standbys may tell the same as the leader, so values are not summed over Pods.
 func managerAlerts() []alert {
 	return append(clusterAlerts(), alert{
@@ -29,35 +44,37 @@ func clusterAlerts() []alert {
 	return []alert{
 		{
 			name: "RegistryCacheUnavailable", severity: Critical, lasts: 15 * time.Minute,
-			expr:        largest(perSet, `capi_registry_cache_condition{type="CachesAvailable",status="False",reason!~"Deleting|ClusterDeleting|ClusterNotFound"}`) + " == 1",
+			expr:        observed(largest(perSet, `capi_registry_cache_condition{type="CachesAvailable",status="False"}`)+" == 1", "CachesAvailable"),
 			summary:     "A Cluster has a registry cache without a ready replica.",
 			description: which + " has had a cache without a ready replica for 15 minutes. Nodes of that Cluster pull from the upstream.",
 		},
 		{
 			name: "RegistryCacheConditionFalse", severity: Warning, lasts: time.Hour,
 			// The others have alerts of their own; Ready sums them up, and Paused is false when all is well. A Cluster may take hours to go.
-			expr: largest(perSet+", type",
-				`capi_registry_cache_condition{type!~"Ready|Paused|CachesAvailable|NodesConfigured|CacheInUse",status="False",reason!="ClusterDeleting"}`) + " == 1",
+			expr: unpaused(largest(perSet+", type",
+				`capi_registry_cache_condition{type!~"Ready|Paused|CachesAvailable|NodesConfigured|CacheInUse",status="False",reason!="ClusterDeleting"}`) + " == 1"),
 			summary:     "A RegistryCache is not as it should be.",
 			description: "The condition {{ $labels.type }} of " + which + " has been False for an hour. Its message says why.",
 		},
 		{
 			name: "RegistryCacheReconcileFailing", severity: Warning, lasts: 30 * time.Minute,
 			// Not what phases count: what fails for good is tried every quarter of an hour, and in a large fleet something always fails once.
-			expr:        largest(perSet, `capi_registry_cache_condition{status="Unknown",reason="InternalError"}`) + " == 1",
+			expr:        unpaused(largest(perSet, `capi_registry_cache_condition{status="Unknown",reason="InternalError"}`) + " == 1"),
 			summary:     "The manager fails at a RegistryCache.",
 			description: "Reconciling " + which + " has failed for 30 minutes. The manager's log says why.",
 		},
 		{
 			name: "RegistryCacheNodesNotConfigured", severity: Warning, lasts: time.Hour,
 			// In a large Cluster there is always one that comes, goes or is broken.
-			expr:        fmt.Sprintf("%[1]s\n- %[2]s\n> 0.01 * %[1]s", largest(perSet, "capi_registry_cache_nodes"), largest(perSet, "capi_registry_cache_nodes_configured")),
+			expr: observed(fmt.Sprintf("%[1]s\n- %[2]s\n> 0.01 * %[1]s",
+				largest(perSet, "capi_registry_cache_nodes"), largest(perSet, "capi_registry_cache_nodes_configured")), "NodesConfigured"),
 			summary:     "Nodes of a Cluster do not do what its RegistryCache says.",
 			description: "Nodes of " + which + " that have not been configured for an hour: {{ $value }}. The condition NodesConfigured names them.",
 		},
 		{
 			name: "RegistryCacheNotUsed", severity: Warning, lasts: time.Hour,
-			expr:        largest(perSetItem, "capi_registry_cache_in_use") + " == 0",
+			// Not NodesConfigured: with spec.nodes.existing Ignore that does not tell whether the Cluster is looked at.
+			expr:        observed(largest(perSetItem, "capi_registry_cache_in_use")+" == 0", "CacheInUse"),
 			summary:     "Every pull goes past a registry cache.",
 			description: "Nodes pull past the cache of {{ $labels.upstream }} of " + which + ". The condition CacheInUse has the likely reason.",
 		},
