@@ -44,7 +44,9 @@ func clusterAlerts() []alert {
 	return []alert{
 		{
 			name: "RegistryCacheUnavailable", severity: Critical, lasts: 15 * time.Minute,
-			expr:        observed(largest(perSet, `capi_registry_cache_condition{type="CachesAvailable",status="False"}`)+" == 1", "CachesAvailable"),
+			// Without a node no cache can run, and nobody pulls: workers may come later, and go for a night.
+			expr: unless(observed(largest(perSet, `capi_registry_cache_condition{type="CachesAvailable",status="False"}`)+" == 1", "CachesAvailable"),
+				perSet, "capi_registry_cache_nodes == 0"),
 			summary:     "A Cluster has a registry cache without a ready replica.",
 			description: which + " has had a cache without a ready replica for 15 minutes. Nodes of that Cluster pull from the upstream.",
 		},
