@@ -12,6 +12,16 @@ const (
 	notLookedAt = "Deleting|ClusterDeleting|ClusterNotFound|ClusterNotConnected"
 )
 
+// Conditions that are False and have no alert of their own.
+const (
+	// wrong leaves out Ready, which sums them up, and Paused, which is False when all is well. A hand-written RegistryCache beside the variable
+	// of its Cluster is a choice (docs/clusterclass.md).
+	wrong = `capi_registry_cache_condition{type!~"Ready|Paused|CachesAvailable|CacheInUse",status="False",` +
+		`reason!~"NotConfigured|HandWritten|Deleting|ClusterDeleting|ClusterNotFound"}`
+	// ending is what nearly all conditions say at once; this one tells which nodes a removal waits for. A Cluster may take hours to go.
+	ending = `capi_registry_cache_condition{type="NodesConfigured",status="False",reason=~"Deleting|ClusterNotFound"}`
+)
+
 // unpaused is an expression about RegistryCaches without those that are paused.
 func unpaused(expression string) string { return unless(expression, perSet, paused) }
 
@@ -52,9 +62,7 @@ func clusterAlerts() []alert {
 		},
 		{
 			name: "RegistryCacheConditionFalse", severity: Warning, lasts: time.Hour,
-			// The others have alerts of their own; Ready sums them up, and Paused is false when all is well. A Cluster may take hours to go.
-			expr: unpaused(largest(perSet+", type",
-				`capi_registry_cache_condition{type!~"Ready|Paused|CachesAvailable|NodesConfigured|CacheInUse",status="False",reason!="ClusterDeleting"}`) + " == 1"),
+			expr:        unpaused(largest(perSet+", type", wrong+" or "+ending) + " == 1"),
 			summary:     "A RegistryCache is not as it should be.",
 			description: "The condition {{ $labels.type }} of " + which + " has been False for an hour. Its message says why.",
 		},
