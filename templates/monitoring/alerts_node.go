@@ -26,14 +26,13 @@ func nodeAlerts() []alert {
 			name: "RegistryCacheBypassed", severity: Warning, lasts: 15 * time.Minute,
 			// Each of these nodes has been so for the whole time: new ones wait for a moment. If none uses it, those that wait are not to blame:
 			// RegistryCacheDown.
-			expr: unless(fmt.Sprintf("count by (%s, state) (min_over_time(%s[15m]) == 1 and %s offset 15m == 1)", perCache, around, around),
-				perCache+", state", "("+awaitedInVain(perCache+", state")+")"),
+			expr:        unless("count by ("+perCache+", state) "+throughout(around, 1, "15m"), perCache+", state", "("+awaitedInVain(perCache+", state")+")"),
 			summary:     "Nodes pull past a cache.",
 			description: "Nodes that do not use the cache of {{ $labels.upstream }} in namespace {{ $labels.namespace }}, and say {{ $labels.state }}: {{ $value }}.",
 		},
 		{
 			name: "RegistryCacheNodesNotSynced", severity: Warning, lasts: 15 * time.Minute,
-			expr:        "count by (cluster, namespace) (max_over_time(registry_cache_node_synced[15m]) == 0)",
+			expr:        "count by (cluster, namespace) " + throughout("registry_cache_node_synced", 0, "15m"),
 			summary:     "Nodes do not act on what they are told about caches.",
 			description: "Nodes whose unit has not taken over what node-sync in namespace {{ $labels.namespace }} has told it: {{ $value }}.",
 		},

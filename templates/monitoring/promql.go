@@ -50,6 +50,14 @@ func happened(series string, window time.Duration) string {
 		increase(series, prometheusDuration(window)), series, perProcess, window.Seconds())
 }
 
+// throughout is true for each series of zeros and ones that has had a value for a whole window. One that began within it does not count, nor
+// does one that ended five minutes ago: Pods are replaced, and nodes go. A scrape that fails in between is no end.
+func throughout(series string, value int, window string) string {
+	farthest := [2]string{"max", "min"}[value]
+	return fmt.Sprintf("(%s_over_time(%s[%s]) == %d and present_over_time(%s[5m]) and present_over_time(%s[5m] offset %s))",
+		farthest, series, window, value, series, series, window)
+}
+
 // hitRatio is the share of requests that cost the upstream no transfer of their own, from 0 to 1. It has no value without requests.
 // selector is what is between the braces of each series; window is a range, with its offset if it has one.
 func hitRatio(by, selector, window string) string {
