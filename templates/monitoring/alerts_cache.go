@@ -12,12 +12,14 @@ const (
 	requests   = `registry_proxy_requests_total{upstream!=""}`
 	room       = "registry_cache_volume_free_bytes + registry_cache_stored_bytes"
 	anUpstream = `upstream!=""`
+	breaker    = "registry_cache_upstream_breaker_open"
 
 	// upstreamFaults are the kinds of errors that an upstream is to blame for, or the way to it. A caller that left is of the kind other.
 	upstreamFaults = `registry_cache_upstream_errors_total{kind=~"refused|timeout|dns|tls|reset|server_error"}`
 )
 
-// cacheAlerts look at caches. One without traffic raises none of them, but for RegistryCacheDown.
+// cacheAlerts look at caches. One without traffic raises none of them but RegistryCacheDown, and, as it asks its upstream whether credentials
+// and a CA are right, those of upstreamAlerts.
 func cacheAlerts() []alert { return slices.Concat(answerAlerts(), upstreamAlerts(), volumeAlerts()) }
 
 // answerAlerts are about what nodes get.
@@ -47,15 +49,16 @@ func upstreamAlerts() []alert {
 	return []alert{
 		{
 			name: "RegistryCacheUpstreamFailing", severity: Warning, lasts: 15 * time.Minute,
-			expr: fmt.Sprintf("%s / %s > 0.1\nand %s > 10",
+			// Probes of an open breaker are requests that fail. One that opens and closes again and again raises no RegistryCacheBreakerOpen.
+			expr: unless(fmt.Sprintf("%s / %s > 0.1\nand %s > 10",
 				sum(perCache, rate(upstreamFaults, "15m")), sum(perCache, rate("registry_cache_upstream_requests_total", "15m")),
-				sum(perCache, increase(upstreamFaults, "15m"))),
+				sum(perCache, increase(upstreamFaults, "15m"))), perCache, throughout(breaker, 1, "15m")),
 			summary:     "An upstream registry fails.",
 			description: "{{ $value | humanizePercentage }} of what the cache of {{ $labels.upstream }} in namespace {{ $labels.namespace }} asks its upstream fails.",
 		},
 		{
 			name: "RegistryCacheBreakerOpen", severity: Warning, lasts: 15 * time.Minute,
-			expr:    largest(perCache, "registry_cache_upstream_breaker_open") + " == 1",
+			expr:    largest(perCache, breaker) + " == 1",
 			summary: "An upstream registry is not asked any more.",
 			description: "The cache of {{ $labels.upstream }} in namespace {{ $labels.namespace }} does not reach its upstream, and has not asked it for 15 minutes. " +
 				"It serves what it has.",

@@ -38,7 +38,7 @@ var (
 	UpstreamRequests    = counter("upstream_requests_total", "Requests sent to the upstream, without those for tokens.", "method")
 	UpstreamErrors      = counter("upstream_errors_total", "Requests to the upstream that failed, by kind.", "kind")
 	BreakerOpen         = gauge("upstream_breaker_open", "1 while the upstream is not asked because it did not answer.")
-	RateLimitedUntil    = gauge("upstream_rate_limited_until_timestamp_seconds", "The upstream asked for no more requests before this time; 0 if it never did.")
+	RateLimitedUntil    = gauge("upstream_rate_limited_until_timestamp_seconds", "The upstream is not asked before this time, as it answered 429: what Retry-After says, five minutes at most. 0 if it never did.")
 	CredentialsRejected = counter("upstream_credentials_rejected_total", "Requests that the upstream refused with the credentials, and that were tried anonymously.")
 	FileErrors          = counter("upstream_file_errors_total", "Changes of a credential or CA file that could not be used; the last good one stays.", "file")
 )
