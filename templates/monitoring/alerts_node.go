@@ -1,9 +1,6 @@
 package monitoring
 
-import (
-	"fmt"
-	"time"
-)
+import "time"
 
 // What node-sync tells of a cache, as its node sees it.
 const (
@@ -38,7 +35,8 @@ func nodeAlerts() []alert {
 		},
 		{
 			name: "RegistryCacheFlaps", severity: Info, lasts: 30 * time.Minute,
-			expr:    fmt.Sprintf("%s\n/ count by (%s) (%s) > 3", sum(perCache, increase("registry_cache_node_withdrawals_total", "1h")), perCache, active),
+			// Each node that was there within the hour counts, not only those that still are.
+			expr:    "avg by (" + perCache + ") (" + increase("registry_cache_node_withdrawals_total", "1h") + ") > 3",
 			summary: "A cache answers on and off.",
 			description: "Nodes have withdrawn the cache of {{ $labels.upstream }} in namespace {{ $labels.namespace }} {{ $value | humanize }} times each in the last hour. " +
 				"They pull from the upstream in between.",

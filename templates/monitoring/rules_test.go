@@ -145,7 +145,7 @@ var (
 	noMetrics  = regexp.MustCompile(`"[^"]*"|\{[^}]*\}|\[[^\]]*\]|\b(?:by|on|without|ignoring|group_left|group_right) \([^)]*\)|\boffset \w+|\b[0-9][0-9a-z.]*`)
 	call       = regexp.MustCompile(`\b[a-z_]+ ?\(`)
 	identifier = regexp.MustCompile(`\b[a-zA-Z_:][a-zA-Z0-9_:]*\b`)
-	operators  = []string{"and", "or", "unless", "bool", "sum", "min", "max", "count", "group"}
+	operators  = []string{"and", "or", "unless", "bool", "sum", "min", "max", "avg", "count", "group"}
 )
 
 // metricsIn are the names of metrics in an expression of PromQL.
