@@ -143,19 +143,19 @@ func nodes() row {
 
 // clusters is what the manager tells. Standbys may tell the same as the leader, so the largest value counts.
 func clusters() row {
-	const perCluster, forCluster = "namespace, name", "{{namespace}}/{{name}}"
+	const forSet = "{{cluster}} {{namespace}}/{{name}}"
 	ready := "capi_registry_cache_caches"
 	untilEnd := func(by, series string) string { return "min by (" + by + ") (" + ofSets(series) + ") - time()" }
 	phases := sum("phase, le", rate("capi_registry_cache_reconcile_phase_duration_seconds_bucket", step))
 	return row{title: "Clusters, as the management cluster sees them", panels: []panel{
 		{title: "Caches ready", unit: units.PercentUnit, view: number, queries: []query{{
-			expr: fmt.Sprintf("sum(%s) / sum(%s)", largest(perCluster, ready+`{`+chosenSets+`,state="ready"}`), largest(perCluster+", state", ofSets(ready))),
+			expr: fmt.Sprintf("sum(%s) / sum(%s)", largest(perSet, ready+`{`+chosenSets+`,state="ready"}`), largest(perSet+", state", ofSets(ready))),
 		}}},
 		{title: "Nodes configured", unit: units.PercentUnit, view: number, queries: []query{{
-			expr: fmt.Sprintf("sum(%s) / sum(%s)", largest(perCluster, ofSets("capi_registry_cache_nodes_configured")), largest(perCluster, ofSets("capi_registry_cache_nodes"))),
+			expr: fmt.Sprintf("sum(%s) / sum(%s)", largest(perSet, ofSets("capi_registry_cache_nodes_configured")), largest(perSet, ofSets("capi_registry_cache_nodes"))),
 		}}},
 		{title: "Caches in use", unit: units.PercentUnit, view: number, queries: []query{{
-			expr: fmt.Sprintf("avg(%s)", largest(perCluster+", upstream", ofSets("capi_registry_cache_in_use"))),
+			expr: fmt.Sprintf("avg(%s)", largest(perSetItem, ofSets("capi_registry_cache_in_use"))),
 		}}, description: "Of those of which it is known whether nodes pull through them."},
 		{title: "First certificate to end", unit: units.Seconds, view: number, queries: []query{{
 			expr: "min(" + ofSets("capi_registry_cache_certificate_expiry_timestamp_seconds") + ") - time()",
@@ -167,16 +167,16 @@ func clusters() row {
 			expr: sum("", increase(`capi_registry_cache_injections_total{result="injected"}`, "$__range")),
 		}}},
 		{title: "Nodes of Clusters", unit: units.Short, queries: []query{
-			{expr: largest(perCluster, ofSets("capi_registry_cache_nodes")), legend: forCluster + " all"},
-			{expr: largest(perCluster, ofSets("capi_registry_cache_nodes_configured")), legend: forCluster + " configured"},
+			{expr: largest(perSet, ofSets("capi_registry_cache_nodes")), legend: forSet + " all"},
+			{expr: largest(perSet, ofSets("capi_registry_cache_nodes_configured")), legend: forSet + " configured"},
 		}},
 		{title: "Conditions that are False", unit: units.Short, queries: []query{{
 			expr: fmt.Sprintf(`count by (type) (%s) or label_replace(0 * count(%s), "type", "none", "", "")`,
-				largest(perCluster+", type", `capi_registry_cache_condition{`+chosenSets+`,type!="Paused",status="False"}`), ofSets("capi_registry_cache_condition")),
+				largest(perSet+", type", `capi_registry_cache_condition{`+chosenSets+`,type!="Paused",status="False"}`), ofSets("capi_registry_cache_condition")),
 			legend: "{{type}}",
 		}}},
 		{title: "Time until certificates end", unit: units.Seconds, queries: []query{
-			{expr: untilEnd(perCluster+", upstream", "capi_registry_cache_certificate_expiry_timestamp_seconds"), legend: forCluster + " {{upstream}}"},
+			{expr: untilEnd(perSetItem, "capi_registry_cache_certificate_expiry_timestamp_seconds"), legend: forSet + " {{upstream}}"},
 		}},
 		{title: "Bootstrap data by result", unit: units.Short, queries: []query{
 			{expr: counted("", "result", increase("capi_registry_cache_injections_total", step)), legend: "{{result}}"},

@@ -85,7 +85,13 @@ func TestDashboardCountsReplicasTogether(t *testing.T) {
 		"Requests by answer":       {whole(100. / 60), whole(50. / 60), whole(50. / 60)},
 		"Volume used by the store": {{{Labels: fmt.Sprintf(pod, 0), Value: 0.8}, {Labels: fmt.Sprintf(pod, 1), Value: 0.2}}},
 	}
-	test := unitTest{Interval: "1m", Series: twoReplicas()}
+	showsAfter80Minutes(t, twoReplicas(), expected)
+}
+
+// showsAfter80Minutes holds what queries of panels, by their titles, make of series against what is expected of each.
+func showsAfter80Minutes(t *testing.T, series []testSeries, expected map[string][][]sample) {
+	t.Helper()
+	test := unitTest{Interval: "1m", Series: series}
 	all := panels(t)
 	for title, samples := range expected {
 		i := slices.IndexFunc(all, func(p dashboard.Panel) bool { return p.Title == title })
