@@ -40,11 +40,12 @@ func managerAlerts() []alert {
 			"An Event of the RegistryCache says why.",
 	}, alert{
 		name: "RegistryCacheManagerDown", severity: Warning, lasts: 15 * time.Minute,
-		// Not absent(): that would fire in a Prometheus that never had a manager to look at.
-		expr: fmt.Sprintf("group by (cluster) (last_over_time(%[1]s[1d]))\nunless\ngroup by (cluster) (%[1]s)",
+		// Not absent(): that would fire in a Prometheus that never had a manager to look at. Several managers, each for its own RegistryCaches,
+		// are in several namespaces.
+		expr: fmt.Sprintf("group by (cluster, namespace) (last_over_time(%[1]s[1d]))\nunless\ngroup by (cluster, namespace) (%[1]s)",
 			`controller_runtime_active_workers{controller="registrycache"}`),
 		summary:     "The manager of registry caches does not run.",
-		description: "No manager has answered for 15 minutes. Caches and nodes go on as they are; Machines that are created meanwhile boot without caches.",
+		description: "No manager in namespace {{ $labels.namespace }} has answered for 15 minutes. Caches and nodes go on as they are; Machines that are created meanwhile boot without caches.",
 	})
 }
 
