@@ -220,7 +220,7 @@ give_up() {
 
 prepare() {
 	withdraw_but ''
-	rm -f "$run/unsupported" "$run"/up/* "$run/guard"
+	rm -f "$run"/up/* "$run/unsupported" "$run/guard"
 	locate
 	if ! effective "$cfg" || [ -e "$run/restart" ]; then
 		was=$dump
@@ -236,7 +236,11 @@ prepare() {
 	: >"$run/guard"
 	# systemd calls guard when it starts containerd, until the next boot, after all that others have it do before. That systemd reads it
 	# may take devices from containers that run
-	[ -e "$hook" ] || running || { mkdir -p "${hook%/*}" && log "[Service]${nl}ExecStartPre=-$0 guard${nl}ExecStartPost=-/bin/rm -f $run/restart" >"$hook" && timeout 10 systemctl daemon-reload; }
+	if [ ! -e "$hook" ] && ! running; then
+		mkdir -p "${hook%/*}"
+		log "[Service]${nl}ExecStartPre=-$0 guard${nl}ExecStartPost=-/bin/rm -f $run/restart" >"$hook"
+		timeout 10 systemctl daemon-reload
+	fi
 }
 
 # guard: others may have changed the configuration, or not have known what is in it. It does nothing while prepare is at work, nor where
@@ -262,7 +266,8 @@ look() {
 	if effective "$cfg"; then
 		rm -f "$run/unsupported"
 	elif [ ! -e "$run/unsupported" ]; then
-		unsupported "config_path of containerd is '$now', not '$want'"
+		# the first line counts
+		{ hindrance; log "config_path of containerd is '$now', not '$want'"; } >"$run/unsupported"
 	fi
 }
 
