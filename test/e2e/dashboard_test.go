@@ -15,6 +15,7 @@ import (
 
 	"github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
 	"github.com/capi-registry-cache/capi-registry-cache/test/dashboard"
+	"github.com/capi-registry-cache/capi-registry-cache/test/e2e/stack"
 )
 
 const (
@@ -26,8 +27,15 @@ const (
 	dashboardStep                   = 5 * time.Second
 )
 
-// dashboardSpecs ask what the dashboard asks, of a Prometheus that scrapes the cluster since a moment.
+// dashboardSpecs ask what the dashboard asks, of a Prometheus that scrapes the cluster since a moment. They may be the first ones.
 func dashboardSpecs(w *world, prometheus func() dashboard.Prometheus) {
+	BeforeAll(func(ctx context.Context) {
+		for _, u := range []*stack.Upstream{w.one, w.two} {
+			w.eventuallyConfigured(ctx, w.nodes(ctx), u, true, time.Now().Add(2*time.Minute))
+		}
+		w.startPrometheus(ctx)
+	}, NodeTimeout(5*time.Minute))
+
 	It("has an answer to every query of the dashboard", func(ctx context.Context) {
 		w.fill(ctx, push(ctx, w.one, "dashboard/one"))
 		pull(ctx, w.nodes(ctx)[0], push(ctx, w.two, "dashboard/other").Ref())

@@ -27,9 +27,7 @@ var programs = map[string]string{
 // metricsSpecs start a Prometheus, once images were pulled, and look at what it gets. It goes on to scrape until stopPrometheus.
 func metricsSpecs(w *world) {
 	It("has targets that Prometheus reaches, as it is told in config/monitoring", func(ctx context.Context) {
-		var err error
-		w.prometheus, err = env.StartPrometheus(ctx, w.cluster)
-		Expect(err).NotTo(HaveOccurred())
+		w.startPrometheus(ctx)
 		want := len(w.nodes(ctx)) + len(w.cachePods(ctx, w.one)) + len(w.cachePods(ctx, w.two)) + 1
 		Eventually(ctx, func(g Gomega) {
 			down, total, err := w.prometheus.Down(ctx)
@@ -113,6 +111,16 @@ func metricsOfOutageSpecs(w *world) {
 }
 
 // stopPrometheus ends what metricsSpecs started.
+// startPrometheus starts it unless that was done.
+func (w *world) startPrometheus(ctx context.Context) {
+	GinkgoHelper()
+	if w.prometheus == nil {
+		var err error
+		w.prometheus, err = env.StartPrometheus(ctx, w.cluster)
+		Expect(err).NotTo(HaveOccurred())
+	}
+}
+
 func (w *world) stopPrometheus(ctx context.Context) {
 	if w.prometheus != nil {
 		Expect(w.prometheus.Stop(ctx)).To(Succeed())

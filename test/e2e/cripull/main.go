@@ -21,7 +21,8 @@ import (
 )
 
 const (
-	socket  = "unix:///run/containerd/containerd.sock"
+	socket = "unix:///run/containerd/containerd.sock"
+	// timeout is that of one call.
 	timeout = 5 * time.Minute
 )
 
@@ -47,8 +48,7 @@ func main() {
 }
 
 func run(args []string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
+	ctx := context.Background()
 	connection, err := grpc.NewClient(socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return fmt.Errorf("connecting to %s: %w", socket, err)
@@ -96,6 +96,8 @@ func loop(ctx context.Context, images runtimeapi.ImageServiceClient, image, seco
 }
 
 func (a *answer) ask(ctx context.Context, images runtimeapi.ImageServiceClient, args []string) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
 	switch {
 	case len(args) == 2 && args[0] == "pull":
 		pulled, err := images.PullImage(ctx, &runtimeapi.PullImageRequest{Image: &runtimeapi.ImageSpec{Image: args[1]}})
