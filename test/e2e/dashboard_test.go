@@ -39,22 +39,27 @@ func dashboardSpecs(w *world, prometheus func() dashboard.Prometheus) {
 	It("has an answer to every query of the dashboard", func(ctx context.Context) {
 		w.fill(ctx, push(ctx, w.one, "dashboard/one"))
 		pull(ctx, w.nodes(ctx)[0], push(ctx, w.two, "dashboard/other").Ref())
-		eventuallyShown(ctx, prometheus())
+		Eventually(ctx, func(g Gomega) { askDashboard(ctx, g, prometheus(), dashboardPanels()) }).WithTimeout(time.Minute).Should(Succeed())
 	}, NodeTimeout(5*time.Minute))
 
 	It("has an answer to every query with two replicas, which count together", func(ctx context.Context) {
 		w.replicate(ctx, 2)
 		DeferCleanup(func(ctx context.Context) { w.replicate(ctx, 1) }, NodeTimeout(3*time.Minute))
 		w.fill(ctx, push(ctx, w.one, "dashboard/two"))
-		shown, panels := eventuallyShown(ctx, prometheus())
-
-		pods := map[string]bool{}
-		for _, series := range answerOf(shown, panels, "Volume used by the store").Series {
-			pods[string(series.Metric["pod"])] = true
-		}
-		for _, pod := range w.cachePods(ctx, w.one) {
-			Expect(pods).To(HaveKey(pod.Name), "each has a volume of its own")
-		}
+		replicas := w.cachePods(ctx, w.one)
+		Expect(replicas).To(HaveLen(2))
+		panels := dashboardPanels()
+		var shown *dashboard.Capture
+		Eventually(ctx, func(g Gomega) { // Prometheus finds the second one a moment later
+			shown = askDashboard(ctx, g, prometheus(), panels)
+			pods := map[string]bool{}
+			for _, series := range answerOf(shown, panels, "Volume used by the store").Series {
+				pods[string(series.Metric["pod"])] = true
+			}
+			for _, pod := range replicas {
+				g.Expect(pods).To(HaveKey(pod.Name), "each has a volume of its own")
+			}
+		}).WithTimeout(time.Minute).Should(Succeed())
 		ratios := answerOf(shown, panels, "Hit ratio by cache")
 		Expect(ratios.Series).To(HaveLen(2), "one for each cache, however many Pods it has")
 		for _, series := range ratios.Series {
@@ -86,20 +91,14 @@ func (w *world) replicate(ctx context.Context, replicas int32) {
 	w.eventuallyReady(ctx, w.one, replicas)
 }
 
-// eventuallyShown waits until every query has an answer, and returns all of them.
-func eventuallyShown(ctx context.Context, p dashboard.Prometheus) (*dashboard.Capture, []dashboard.Panel) {
-	GinkgoHelper()
-	panels := dashboardPanels()
-	var shown *dashboard.Capture
-	Eventually(ctx, func(g Gomega) {
-		now := time.Now()
-		over := promv1.Range{Start: now.Add(-time.Minute), End: now, Step: dashboardStep}
-		var err error
-		shown, err = dashboard.Ask(ctx, p, panels, dashboard.All(dashboardWindow, dashboardRates), over)
-		g.Expect(err).NotTo(HaveOccurred())
-		g.Expect(shown.Empty(panels)).To(BeEmpty())
-	}).WithTimeout(time.Minute).Should(Succeed())
-	return shown, panels
+// askDashboard asks every query, and expects an answer to each.
+func askDashboard(ctx context.Context, g Gomega, p dashboard.Prometheus, panels []dashboard.Panel) *dashboard.Capture {
+	now := time.Now()
+	over := promv1.Range{Start: now.Add(-time.Minute), End: now, Step: dashboardStep}
+	shown, err := dashboard.Ask(ctx, p, panels, dashboard.All(dashboardWindow, dashboardRates), over)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(shown.Empty(panels)).To(BeEmpty())
+	return shown
 }
 
 func dashboardPanels() []dashboard.Panel {
