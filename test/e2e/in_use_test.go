@@ -28,6 +28,7 @@ const (
 // inUseSpecs need a cluster in which nobody has pulled through the second cache.
 func inUseSpecs(w *world) {
 	It("says which node pulls around a cache, and when the cache is used again", Label("slow", "observe"), func(ctx context.Context) {
+		w.ensureConfigured(ctx)
 		w.update(ctx, func(rc *v1alpha1.RegistryCache) { rc.Spec.Caches = w.cluster.RegistryCache(w.one, w.two).Spec.Caches })
 		w.eventuallyNodes(ctx, metav1.ConditionTrue, "")
 		w.eventuallyConfigured(ctx, w.nodes(ctx), w.two, true, time.Now().Add(comeback))
