@@ -71,12 +71,13 @@ func tlsSpecs(w *world) {
 	}, NodeTimeout(12*time.Minute))
 }
 
-// pullThrough begins pulls of an image that is in the cache already.
+// pullThrough begins pulls of an image that is in the cache already. No blob may go around the cache, so that the machine must not be short of time.
 func (w *world) pullThrough(ctx context.Context, repository string, length time.Duration) *loop {
 	GinkgoHelper()
 	image := push(ctx, w.one, repository)
 	slowest(pullLoops(ctx, w.nodes(ctx), image.Ref(), 3*time.Second))
-	return startLoop(ctx, w.nodes(ctx), w.one, image, length)
+	nodes := w.nodes(ctx)
+	return startLoopBeside(ctx, nodes, nodes[:1], w.one, image, length)
 }
 
 func (l *loop) expectUndisturbed(ctx context.Context, w *world) {
