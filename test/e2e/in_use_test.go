@@ -37,7 +37,11 @@ func inUseSpecs(w *world) {
 
 		node, _ := w.workers(ctx)
 		proxied(ctx, node, true)
-		DeferCleanup(func(ctx context.Context) { proxied(ctx, node, false) })
+		DeferCleanup(func(ctx context.Context) {
+			if CurrentSpecReport().Failed() { // else it is gone, and after the last spec the node, too
+				proxied(ctx, node, false)
+			}
+		})
 		var image stack.Image
 		for i := range 3 {
 			image = push(ctx, w.two, fmt.Sprintf("around/image-%d", i))
