@@ -28,13 +28,6 @@ var programs = map[string]string{
 func metricsSpecs(w *world) {
 	It("has targets that Prometheus reaches, as it is told in config/monitoring", func(ctx context.Context) {
 		w.startPrometheus(ctx)
-		want := len(w.nodes(ctx)) + len(w.cachePods(ctx, w.one)) + len(w.cachePods(ctx, w.two)) + 1
-		Eventually(ctx, func(g Gomega) {
-			down, total, err := w.prometheus.Down(ctx)
-			g.Expect(err).NotTo(HaveOccurred())
-			g.Expect(down).To(BeEmpty())
-			g.Expect(total).To(Equal(want), "nodes, caches and the manager")
-		}).WithTimeout(scrapes).Should(Succeed())
 	}, NodeTimeout(3*time.Minute))
 
 	It("tells every metric that is documented, and no other", func(ctx context.Context) {
@@ -111,7 +104,7 @@ func metricsOfOutageSpecs(w *world) {
 }
 
 // stopPrometheus ends what metricsSpecs started.
-// startPrometheus starts it unless that was done.
+// startPrometheus starts it unless that was done, and waits until it reaches nodes, caches and the manager.
 func (w *world) startPrometheus(ctx context.Context) {
 	GinkgoHelper()
 	if w.prometheus == nil {
@@ -119,6 +112,13 @@ func (w *world) startPrometheus(ctx context.Context) {
 		w.prometheus, err = env.StartPrometheus(ctx, w.cluster)
 		Expect(err).NotTo(HaveOccurred())
 	}
+	want := len(w.nodes(ctx)) + len(w.cachePods(ctx, w.one)) + len(w.cachePods(ctx, w.two)) + 1
+	Eventually(ctx, func(g Gomega) {
+		down, total, err := w.prometheus.Down(ctx)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(down).To(BeEmpty())
+		g.Expect(total).To(Equal(want), "nodes, caches and the manager")
+	}).WithTimeout(scrapes).Should(Succeed())
 }
 
 func (w *world) stopPrometheus(ctx context.Context) {
