@@ -3,12 +3,12 @@ package metrics
 import (
 	"time"
 
-	"github.com/capi-registry-cache/capi-registry-cache/controllers/registrycache/authority"
+	"k8s.io/client-go/util/cert"
 )
 
 // authorityEnd is when the first authority of a bundle ends. While one is replaced caches may still have certificates of the one before.
 func authorityEnd(bundle []byte) (time.Time, bool) {
-	authorities, err := authority.ParseBundle(bundle)
+	authorities, err := cert.ParseCertsPEM(bundle)
 	if err != nil || len(authorities) == 0 {
 		return time.Time{}, false
 	}

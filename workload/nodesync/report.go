@@ -1,6 +1,9 @@
 package main
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Reasons of a Problem.
 const (
@@ -57,7 +60,7 @@ func (r *Report) read(generation string, upstreams []upstreamState) {
 		case stateUnsupported:
 			r.add(Problem{ReasonUnsupported, u.upstream, u.why})
 		case stateWaiting:
-			if reasonCode(u.why) == reasonCode(cannotWrite) { // not for the cache, then
+			if strings.Contains(u.why, cannotWrite) { // not for the cache, then
 				r.add(Problem{ReasonWriteFailed, u.upstream, u.why})
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -60,16 +61,12 @@ func (s *subject) askCaches(ctx context.Context) (silent []string, err error) {
 	reports := map[string][]podReport{}
 	for _, cache := range s.rc.Spec.Caches {
 		for _, pod := range s.pods[cache.Upstream] {
-			document, err := s.workload.Pods.Get(ctx, client.ObjectKeyFromObject(&pod), manifests.DebugPort, report.Path)
+			told, err := s.askPod(ctx, &pod)
 			if cache.Image != "" && apierrors.IsNotFound(err) {
 				continue
 			}
 			if apierrors.IsForbidden(err) {
 				return nil, err
-			}
-			var told report.Report
-			if err == nil {
-				told, err = report.Decode(document)
 			}
 			if err != nil {
 				silent = append(silent, fmt.Sprintf("Pod %s does not tell how it is: %v", pod.Name, err))
@@ -80,6 +77,14 @@ func (s *subject) askCaches(ctx context.Context) (silent []string, err error) {
 	}
 	s.reports, s.silent = reports, len(silent) > 0
 	return silent, nil
+}
+
+func (s *subject) askPod(ctx context.Context, pod *corev1.Pod) (report.Report, error) {
+	document, err := s.workload.Pods.Get(ctx, client.ObjectKeyFromObject(pod), manifests.DebugPort, report.Path)
+	if err != nil {
+		return report.Report{}, err
+	}
+	return report.Decode(document)
 }
 
 // credentials makes sure that the upstreams take what the caches have. The Secrets come first: without them caches go on with old ones.

@@ -3,14 +3,12 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/capi-registry-cache/capi-registry-cache/api/v1alpha1"
-	"github.com/capi-registry-cache/capi-registry-cache/templates/manifests"
-	"github.com/capi-registry-cache/capi-registry-cache/workload/cache/report"
 )
 
 // used repeats what the manager knows of the pulls of all nodes: they may go around caches of which everything else is as it should be.
@@ -32,12 +30,9 @@ func used(_ context.Context, s *subject) (finding, error) {
 
 // outdated tells whether the manager has yet to hear of the pull that was made, and knows of nothing else.
 func (s *subject) outdated() bool {
-	for _, status := range s.rc.Status.Caches {
-		if !s.through || (status.Upstream != s.pull.cache.Upstream && (status.InUse == v1alpha1.CacheBypassed || status.InUse == v1alpha1.CacheNotUsed)) {
-			return false
-		}
-	}
-	return true
+	return s.through && !slices.ContainsFunc(s.rc.Status.Caches, func(status v1alpha1.CacheStatus) bool {
+		return status.Upstream != s.pull.cache.Upstream && (status.InUse == v1alpha1.CacheBypassed || status.InUse == v1alpha1.CacheNotUsed)
+	})
 }
 
 // unanswered names the caches that were asked and answered nothing. That is no fault of theirs if nobody has the image.
@@ -61,11 +56,7 @@ func (s *subject) unanswered() string {
 func (s *subject) asked(ctx context.Context, cache v1alpha1.Cache) int64 {
 	count := int64(0)
 	for _, pod := range s.pods[cache.Upstream] {
-		document, err := s.workload.Pods.Get(ctx, client.ObjectKeyFromObject(&pod), manifests.DebugPort, report.Path)
-		if err != nil {
-			continue
-		}
-		if told, err := report.Decode(document); err == nil && told.Pulls != nil {
+		if told, err := s.askPod(ctx, &pod); err == nil && told.Pulls != nil {
 			count += told.Pulls.Asked.Count
 		}
 	}
